@@ -1,0 +1,3 @@
+from infra import program
+
+program.deploy()

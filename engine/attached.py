@@ -1,0 +1,45 @@
+"""Run a Python module as a plugin that ends when the engine does: ``python -m engine.attached MODULE|FOLDER ARG…``.
+
+The SDK's own plugin processes (``pulumi.dynamic``, ``pulumi.policy``) outlive an engine that was killed.
+This one holds the pipe that the engine keeps open to it, and ends when that closes.
+"""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import sys
+import threading
+
+
+def main(arguments: list[str]) -> None:
+    """Run the module, or the folder, named by the first argument with the other arguments."""
+    end_with_the_engine()
+    sys.argv = arguments
+    if "/" in arguments[0]:
+        runpy.run_path(arguments[0], run_name="__main__")
+    else:
+        runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+
+
+def end_with_the_engine() -> None:
+    """Watch standard input from a thread, and leave the plugin's own code an empty one."""
+    pipe = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+
+
+def _watch(pipe: int) -> None:
+    while os.read(pipe, 4096):
+        pass
+    if os.getpgrp() == os.getpid():
+        # The engine gives each plugin a process group: what the plugin started in it ends too.
+        os.killpg(0, signal.SIGTERM)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,125 @@
+"""Where a checkout keeps what is its own: state, passphrase, working copies of stack files, run records."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = "gaia-db"
+STACK_FILE_PREFIX, STACK_FILE_SUFFIX = "Pulumi.", ".yaml"
+_PASSPHRASE_VARIABLES = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkout:
+    """One clone of the repository. All it writes lies in ``.gaia``, which git ignores."""
+
+    root: Path
+
+    @property
+    def own(self) -> Path:
+        return self.root / ".gaia"
+
+    @property
+    def state(self) -> Path:
+        """The file backend of the local stacks."""
+        return self.own / "state"
+
+    @property
+    def passphrase(self) -> Path:
+        return self.own / "passphrase"
+
+    @property
+    def wrapper_folder(self) -> Path:
+        """Holds the ``pulumi`` that prepares a run by hand as ``./gaia up`` would."""
+        return self.own / "bin"
+
+    @property
+    def python_folder(self) -> Path:
+        return self.root / ".venv" / "bin"
+
+    def stack_file(self, stack: str) -> Path:
+        """The committed stack file."""
+        return self.root / f"{STACK_FILE_PREFIX}{stack}{STACK_FILE_SUFFIX}"
+
+    def working_copy(self, stack: str) -> Path:
+        """The stack file that the engine reads and writes in place of the committed one."""
+        return self.own / "config" / self.stack_file(stack).name
+
+    def run_file(self, stack: str, suffix: str) -> Path:
+        return self.own / "run" / f"{stack}.{suffix}"
+
+    def stacks(self) -> tuple[str, ...]:
+        """The stacks that have a committed file."""
+        names = (path.name for path in self.root.glob(f"{STACK_FILE_PREFIX}*{STACK_FILE_SUFFIX}"))
+        return tuple(sorted(name.removeprefix(STACK_FILE_PREFIX).removesuffix(STACK_FILE_SUFFIX) for name in names))
+
+
+def here() -> Checkout:
+    """The checkout that this code belongs to."""
+    return Checkout(root=Path(__file__).resolve().parent.parent)
+
+
+def has_own_backend(environ: Mapping[str, str]) -> bool:
+    """Whether the state lies in the checkout: so it is unless Pulumi's own variable names another backend."""
+    return not environ.get("PULUMI_BACKEND_URL")
+
+
+def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack: str, engine: Path) -> dict[str, str]:
+    """The variables that a run of the engine needs, by hand or by a command. No secret is among them.
+
+    The passphrase goes by the name of its file. Pulumi's own variables win where they are set.
+    """
+    path = [str(folder) for folder in (checkout.python_folder, engine.parent)]
+    path += [folder for folder in environ.get("PATH", "").split(os.pathsep) if folder and folder not in path]
+    variables = {
+        "PATH": os.pathsep.join(path),
+        "PULUMI_STACK": stack,
+        "PULUMI_OPTION_CONFIG_FILE": str(checkout.working_copy(stack)),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "GAIA_PYTHON": str(checkout.python_folder / "python"),
+    }
+    if has_own_backend(environ):
+        variables["PULUMI_BACKEND_URL"] = checkout.state.as_uri()
+    if not any(name in environ for name in _PASSPHRASE_VARIABLES):
+        variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(checkout.passphrase)
+    return variables
+
+
+def prepare(checkout: Checkout) -> None:
+    """Make the checkout's own folders, its passphrase and its ``pulumi``; safe to repeat, and by two at once."""
+    # The embedded server of root's checkouts is another user, who passes through here to its data.
+    checkout.own.mkdir(mode=0o755, exist_ok=True)
+    for folder in (checkout.state, checkout.working_copy("x").parent, checkout.run_file("x", "x").parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not checkout.passphrase.exists():
+        _write_once(checkout.passphrase, secrets.token_urlsafe(32), mode=0o600)
+    wrapper = checkout.wrapper_folder / "pulumi"
+    script = f'#!/bin/sh\n# The engine, prepared as the commands of ./gaia prepare it.\nexec "{checkout.root}/gaia" pulumi "$@"\n'
+    if not wrapper.exists() or wrapper.read_text(encoding="utf-8") != script:
+        wrapper.parent.mkdir(exist_ok=True)
+        write(wrapper, script, mode=0o755)
+
+
+def write(file: Path, text: str, *, mode: int) -> None:
+    """Write a file as a whole, or not at all."""
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(text)
+    aside.chmod(mode)
+    aside.replace(file)
+
+
+def _write_once(file: Path, text: str, *, mode: int) -> None:
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    write(aside, text, mode=mode)
+    try:
+        os.link(aside, file)  # unlike a rename, this never overwrites what another run wrote first
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink()

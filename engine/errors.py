@@ -1,0 +1,64 @@
+"""What can go wrong with the engine.
+
+::
+
+    EngineError              base; its message is a sentence for the user
+    ├── EngineUnavailable    no way to have an engine worked
+    ├── ReleaseUnavailable   the official release can't be had
+    ├── BuildFailed          the engine can't be built from Go modules
+    ├── PluginMissing        a resource plugin can't be had
+    ├── OperationFailed      a preview, update, refresh or destroy failed
+    ├── StackBusy            another run holds the stack
+    ├── StackMissing         the stack was never made
+    ├── PassphraseWrong      the stack's secrets can't be opened
+    └── StateDamaged         the stack's state can't be read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EngineError(Exception):
+    """The Pulumi engine can't be had. The message says why, and what to do."""
+
+
+class EngineUnavailable(EngineError):
+    """Every way was tried: the message has a line for each. Put Pulumi on PATH, or reach one of the registries."""
+
+    def __init__(self, version: str, tried: Sequence[tuple[str, str]]) -> None:
+        lines = "".join(f"\n  {way}: {reason}" for way, reason in tried)
+        super().__init__(f"No Pulumi engine {version} or newer can be had:{lines}")
+        self.tried = tuple(tried)
+
+
+class ReleaseUnavailable(EngineError):
+    """The release can't be downloaded, or isn't what its checksums say. Another way may work."""
+
+
+class BuildFailed(EngineError):
+    """Go is missing, the disk is full, or the build failed. The message has the end of its output."""
+
+
+class OperationFailed(EngineError):
+    """A preview, update, refresh or destroy failed. The message has a sentence for each resource that did."""
+
+
+class PluginMissing(EngineError):
+    """A resource plugin isn't installed and can't be had."""
+
+
+class StackBusy(EngineError):
+    """Another run holds the stack. The message names it."""
+
+
+class StackMissing(EngineError):
+    """The stack was never made."""
+
+
+class PassphraseWrong(EngineError):
+    """The passphrase isn't the one that the stack's secrets were encrypted with."""
+
+
+class StateDamaged(EngineError):
+    """The stack's state can't be read; it is restored only on request."""

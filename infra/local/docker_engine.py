@@ -1,0 +1,99 @@
+"""The Docker engine of this machine: where it is, and what became of a container of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from infra.local.errors import ContainerFailed
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+PING_TIMEOUT_S = 5
+CALL_TIMEOUT_S = 60
+
+
+def endpoint(environ: Mapping[str, str]) -> str | None:
+    """The engine's address: DOCKER_HOST, else the current Docker context's; None means Docker's default."""
+    if environ.get("DOCKER_HOST"):
+        return environ["DOCKER_HOST"]
+    from docker.context import ContextAPI
+    from docker.errors import DockerException
+
+    try:
+        context = ContextAPI.get_current_context()
+    except (DockerException, ValueError, OSError):
+        return None
+    return context.Host if context and context.name != "default" else None
+
+
+def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = CALL_TIMEOUT_S) -> DockerClient:
+    """A client of an engine that answers. Raises ``ContainerFailed``."""
+    import docker
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    try:
+        client = docker.DockerClient(base_url=endpoint(environ), timeout=PING_TIMEOUT_S)
+        client.ping()
+    except (DockerException, RequestException, OSError) as error:
+        raise ContainerFailed(
+            f"no Docker engine answers ({_first_line(error)}): start Docker, "
+            "or use the embedded server: ./gaia up --stack local"
+        ) from None
+    client.api.timeout = timeout_s
+    return client
+
+
+def find(client: DockerClient, name: str) -> Container | None:
+    """The container of this name, running or not."""
+    from docker.errors import NotFound
+
+    try:
+        return client.containers.get(name)
+    except NotFound:
+        return None
+
+
+def require_running(client: DockerClient, name: str) -> None:
+    """Raise ``ContainerFailed``, with the end of its log, unless the container runs or is about to."""
+    container = find(client, name)
+    if container is None:
+        raise ContainerFailed(f"container {name} is gone: run ./gaia up again")
+    if container.status in ("running", "created", "restarting"):
+        return
+    state = container.attrs["State"]
+    cause = "was killed for want of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
+    log = container.logs(tail=20).decode("utf-8", errors="replace").strip()
+    raise ContainerFailed(f"container {name} {cause}; the end of its log:\n{log}")
+
+
+def reset_password(client: DockerClient, name: str, superuser: str, verifier: str) -> None:
+    """Give the superuser a new password over the container's own socket, which trusts its users."""
+    container = client.containers.get(name)
+    statement = f"ALTER ROLE \"{superuser}\" PASSWORD '{verifier}'"
+    # By its environment, not its arguments: those stand in the container's process list.
+    done = container.exec_run(
+        ["sh", "-c", f'printf "%s" "$STATEMENT" | psql -X -q -v ON_ERROR_STOP=1 -U {superuser} -d postgres'],
+        environment={"STATEMENT": statement},
+        user="postgres",
+    )
+    if done.exit_code != 0:
+        said = done.output.decode("utf-8", errors="replace").strip()
+        raise ContainerFailed(f"the password of {superuser} in container {name} could not be set: {said}")
+
+
+def publisher(client: DockerClient, port: int) -> str | None:
+    """The running container that publishes a port of this machine, by name."""
+    for container in client.containers.list():
+        for published in container.ports.values():
+            if any(binding["HostPort"] == str(port) for binding in published or []):
+                return container.name
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

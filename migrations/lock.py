@@ -1,0 +1,62 @@
+"""The lock that keeps two runners from migrating one database at the same time."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from migrations.connection import connect
+from migrations.errors import Busy
+
+if TYPE_CHECKING:
+    import psycopg
+
+KEY = (0x67616961, 1)
+"""Advisory lock of the migrations: "gaia" in ASCII, 1."""
+
+WAIT_S = 60.0
+_POLL_S = 0.1
+
+
+@contextmanager
+def exclusive(
+    url: str, *, wait_s: float = WAIT_S, on_wait: Callable[[str], None] | None = None
+) -> "Iterator[psycopg.Connection[Any]]":
+    """Hold the lock on a connection of its own, which dies with this process; raises Busy, naming the holder.
+
+    It polls: a session that waits inside ``pg_advisory_lock`` keeps a snapshot, for which the holder's
+    CREATE INDEX CONCURRENTLY would wait until both were stuck.
+    """
+    with connect(url) as connection:
+        deadline = time.monotonic() + wait_s
+        told = False
+        while not _try(connection):
+            who = holder(connection)
+            if time.monotonic() >= deadline:
+                raise Busy(f"another migration runs ({who}) and was not done after {wait_s:g} s: try again later")
+            if on_wait is not None and not told:
+                on_wait(f"waits for another migration ({who})")
+            told = True
+            time.sleep(_POLL_S)
+        yield connection
+
+
+def holder(connection: "psycopg.Connection[Any]") -> str:
+    """Who holds the lock, as a person can find it: pid, application, login and since when."""
+    row = connection.execute(
+        "SELECT a.pid, a.application_name, a.usename, a.client_addr, a.backend_start FROM pg_locks l"
+        " LEFT JOIN pg_stat_activity a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.classid = %s AND l.objid = %s AND l.objsubid = 2"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        KEY,
+    ).fetchone()
+    if row is None:
+        return "it has just ended"
+    pid, application, login, address, since = row
+    started = f", since {since:%Y-%m-%d %H:%M:%S%z}" if since else ""
+    return f"pid {pid}, application {application or 'unknown'!r}, login {login} from {address or 'this host'}{started}"
+
+
+def _try(connection: "psycopg.Connection[Any]") -> bool:
+    row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", KEY).fetchone()
+    return bool(row and row[0])
