@@ -63,9 +63,9 @@ def here() -> Checkout:
     return Checkout(root=Path(__file__).resolve().parent.parent)
 
 
-def has_own_backend(environ: Mapping[str, str]) -> bool:
+def has_own_backend(checkout: Checkout, environ: Mapping[str, str]) -> bool:
     """Whether the state lies in the checkout: so it is unless Pulumi's own variable names another backend."""
-    return not environ.get("PULUMI_BACKEND_URL")
+    return environ.get("PULUMI_BACKEND_URL", "") in ("", checkout.state.as_uri())
 
 
 def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack: str, engine: Path) -> dict[str, str]:
@@ -82,7 +82,7 @@ def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack:
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "GAIA_PYTHON": str(checkout.python_folder / "python"),
     }
-    if has_own_backend(environ):
+    if has_own_backend(checkout, environ):
         variables["PULUMI_BACKEND_URL"] = checkout.state.as_uri()
     if not any(name in environ for name in _PASSPHRASE_VARIABLES):
         variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(checkout.passphrase)

@@ -43,6 +43,11 @@ class BuildFailed(EngineError):
 class OperationFailed(EngineError):
     """A preview, update, refresh or destroy failed. The message has a sentence for each resource that did."""
 
+    def __init__(self, message: str, kinds: frozenset[str] = frozenset()) -> None:
+        super().__init__(message)
+        self.kinds = kinds
+        """Class names of the errors that the program and its providers raised."""
+
 
 class PluginMissing(EngineError):
     """A resource plugin isn't installed and can't be had."""

@@ -9,7 +9,7 @@ from engine.errors import EngineError, OperationFailed, PassphraseWrong, PluginM
 
 _MARKUP = re.compile(r"<\{%[^%]*%\}>|\x1b\[[0-9;]*m")
 # What Python prints last of a traceback: the exception's full name and its message.
-_EXCEPTION = re.compile(r"^(?:[a-z_][a-z0-9_]*\.)*[A-Z]\w*(?:: )", re.MULTILINE)
+_EXCEPTION = re.compile(r"^(?:[a-z_][a-z0-9_]*\.)*(?P<kind>[A-Z]\w*): ", re.MULTILINE)
 _LOCK = re.compile(r"created by (\S+) \(pid (\d+)\) at (\S+)")
 _NOISE = ("update failed", "preview failed", "destroy failed", "refresh failed", "resource plugin", "an unhandled error")
 
@@ -37,18 +37,23 @@ def explained(stack: str, operation: str, stderr: str, failures: Sequence[str]) 
         return PluginMissing(f"a plugin of the engine is missing: {_first(text)}")
     sentences = [sentence(failure) for failure in failures] or [sentence(stderr)]
     told = [line for line in dict.fromkeys(sentences) if line and not line.lower().startswith(_NOISE)]
-    return OperationFailed("\n".join(told) or f"pulumi {operation} failed: {_first(text)}")
+    kinds = frozenset(found["kind"] for failure in failures if (found := _raised(_MARKUP.sub("", failure))))
+    return OperationFailed("\n".join(told) or f"pulumi {operation} failed: {_first(text)}", kinds)
 
 
 def sentence(message: str) -> str:
     """A diagnostic without its markup, its resource's URN and its Python traceback."""
     text = _MARKUP.sub("", message).strip()
-    if "Traceback (most recent call last)" in text:
-        starts = list(_EXCEPTION.finditer(text))
-        if starts:
-            text = text[starts[-1].end() :]
+    if raised := _raised(text):
+        text = text[raised.end() :]
     text = re.sub(r"^error: ", "", text.strip())
     return text.strip()
+
+
+def _raised(text: str) -> re.Match[str] | None:
+    if "Traceback (most recent call last)" not in text:
+        return None
+    return next(reversed(list(_EXCEPTION.finditer(text))), None)
 
 
 def _first(text: str) -> str:

@@ -46,6 +46,15 @@ class Summary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A resource as the state has it."""
+
+    type: str
+    name: str
+    outputs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pending:
     """An operation that a killed run began; nobody knows whether it was carried out."""
 
@@ -57,7 +66,7 @@ class Pending:
 
     @property
     def name(self) -> str:
-        return self.urn.rsplit("::", 1)[-1]
+        return _name(self.urn)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +82,7 @@ class Stack:
 
     @property
     def has_own_backend(self) -> bool:
-        return places.has_own_backend(self.environ)
+        return places.has_own_backend(self.checkout, self.environ)
 
     @property
     def state_file(self) -> Path:
@@ -141,14 +150,14 @@ class Stack:
         """The stack's outputs. Raises ``StackMissing`` where it was never made."""
         return json.loads(self._call("stack", "output", "--json", *(["--show-secrets"] if show_secrets else [])).stdout)
 
-    def resource_outputs(self, type_: str) -> dict[str, dict[str, Any]]:
-        """The outputs of all resources of a type, by resource name, secrets in plain text."""
+    def resources(self) -> list[Resource]:
+        """The stack's resources with their outputs, secrets in plain text. Raises ``StackMissing``."""
         deployment = json.loads(self._call("stack", "export", "--show-secrets").stdout)["deployment"]
-        return {
-            resource["urn"].rsplit("::", 1)[-1]: _plain(resource.get("outputs", {}))
-            for resource in deployment.get("resources") or []
-            if resource["type"] == type_ and not resource.get("delete")
-        }
+        return [
+            Resource(type=entry["type"], name=_name(entry["urn"]), outputs=_plain(entry.get("outputs") or {}))
+            for entry in deployment.get("resources") or []
+            if not entry.get("delete")
+        ]
 
     def deployment(self) -> dict[str, Any]:
         """The state as it stands, secrets encrypted; empty where the stack was never made. Raises ``StateDamaged``."""
@@ -263,12 +272,16 @@ class _Collected:
         elif done:
             self._resources[metadata["type"]] = outputs
             if metadata["op"] in ("refresh", "delete", "update") and metadata.get("detailedDiff") is not None:
-                self._drifted.append(metadata["urn"].rsplit("::", 1)[-1])
+                self._drifted.append(_name(metadata["urn"]))
 
     def summary(self) -> Summary:
         return Summary(
             changes=self._changes, outputs=_plain(self._outputs), resources=self._resources, drifted=tuple(self._drifted)
         )
+
+
+def _name(urn: str) -> str:
+    return urn.rsplit("::", 1)[-1]
 
 
 def _events(process: subprocess.Popen[str]) -> Iterator[Event]:

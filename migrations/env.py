@@ -71,6 +71,8 @@ def _by_hand() -> None:
     with lock.exclusive(url), connections.connect(url) as connection:
         owned = connections.become_owner(connection)
         connections.set_timeouts(connection)
+        if owned:
+            grants.apply(connection)  # default privileges before tables, as the runner does
         with connections.sqlalchemy_connection(connection) as wrapped:
             _run(wrapped)
         if owned:

@@ -20,13 +20,14 @@ _POLL_S = 0.1
 
 @contextmanager
 def exclusive(
-    url: str, *, wait_s: float = WAIT_S, on_wait: Callable[[str], None] | None = None
+    url: str, *, wait_s: float | None = None, on_wait: Callable[[str], None] | None = None
 ) -> "Iterator[psycopg.Connection[Any]]":
     """Hold the lock on a connection of its own, which dies with this process; raises Busy, naming the holder.
 
     It polls: a session that waits inside ``pg_advisory_lock`` keeps a snapshot, for which the holder's
     CREATE INDEX CONCURRENTLY would wait until both were stuck.
     """
+    wait_s = WAIT_S if wait_s is None else wait_s
     with connect(url) as connection:
         deadline = time.monotonic() + wait_s
         told = False

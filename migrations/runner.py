@@ -1,6 +1,7 @@
 """Brings a database to a revision: the one way for ``up``, for ``python -m migrations`` and for the deploy's job."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -33,6 +34,9 @@ __all__ = [
 
 LOCK_ATTEMPTS = 8
 """How often a revision is tried that can't get a lock; with the pauses between, some 20 s in all."""
+_ALEMBIC = threading.RLock()
+"""Alembic's environment is a global of the process: one thread at a time."""
+
 _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 2.0
 
@@ -89,7 +93,7 @@ def upgrade(
     *,
     on_event: OnEvent | None = None,
     directory: Path = DIRECTORY,
-    wait_s: float = lock.WAIT_S,
+    wait_s: float | None = None,
 ) -> Result:
     """Go up to ``revision`` (``head``, ``+N`` or a number), one transaction each, then bring the grants in order.
 
@@ -107,7 +111,7 @@ def downgrade(
     *,
     on_event: OnEvent | None = None,
     directory: Path = DIRECTORY,
-    wait_s: float = lock.WAIT_S,
+    wait_s: float | None = None,
 ) -> Result:
     """Go down to ``revision`` (``base``, ``-N`` or a number), one transaction each; raises what upgrade raises."""
     line = history(directory)
@@ -126,7 +130,7 @@ def apply(
     passwords: Mapping[str, str],
     on_event: OnEvent | None = None,
     directory: Path = DIRECTORY,
-    wait_s: float = lock.WAIT_S,
+    wait_s: float | None = None,
 ) -> Applied:
     """Roles, then all revisions, then grants: from an empty database to one the backend can use, and again.
 
@@ -143,7 +147,7 @@ def apply(
 
 def check(url: str, *, directory: Path = DIRECTORY) -> tuple[str, ...]:
     """Each difference between the database and ``db.models``, as Alembic's autogenerate sees it."""
-    from alembic.autogenerate import produce_migrations, render_python_code
+    from alembic.autogenerate import compare_metadata
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
 
@@ -152,10 +156,8 @@ def check(url: str, *, directory: Path = DIRECTORY) -> tuple[str, ...]:
     def compare(_revision: Any, context: Any) -> list[Any]:
         from db.models import Base
 
-        operations = produce_migrations(context, Base.metadata).upgrade_ops
-        if operations is not None and not operations.is_empty():
-            code = render_python_code(operations, migration_context=context)
-            found.extend(line.strip() for line in code.splitlines() if line.strip().startswith("op."))
+        for entry in compare_metadata(context, Base.metadata):
+            found.extend(map(_said, entry if isinstance(entry, list) else [entry]))
         return []
 
     with connections.connect(url) as connection:
@@ -164,7 +166,7 @@ def check(url: str, *, directory: Path = DIRECTORY) -> tuple[str, ...]:
             config = _config(directory)
             config.attributes["connection"] = wrapped
             script = ScriptDirectory.from_config(config)
-            with EnvironmentContext(config, script, fn=compare):
+            with _ALEMBIC, EnvironmentContext(config, script, fn=compare):
                 script.run_env()
     return tuple(found)
 
@@ -187,7 +189,7 @@ def new(url: str, title: str, *, directory: Path = DIRECTORY) -> Path | None:
             config = _config(directory)
             config.stdout = io.StringIO()
             config.attributes.update(connection=wrapped, autogenerate=True)
-            with redirect_stdout(io.StringIO()):
+            with _ALEMBIC, redirect_stdout(io.StringIO()):
                 command.revision(config, message=title, autogenerate=True)
     written = {r.path for r in history(directory)} - before
     return written.pop() if written else None
@@ -200,18 +202,21 @@ def _upgrade(
     owned: bool,
     on_event: OnEvent | None,
     directory: Path,
-    wait_s: float,
+    wait_s: float | None,
 ) -> Result:
     line = history(directory)
     before = _known(line, _current(connection))
     applied: tuple[str, ...] = ()
+    granted: tuple[str, ...] = ()
     if _up_path(line, before, revision):
         with lock.exclusive(url, wait_s=wait_s, on_wait=_waits(on_event)) as held:
             # Another runner may have been at work meanwhile; +N counts from where this one found the database.
             target = _target(line, before, revision)
             before = _known(line, _current(connection))
+            # Default privileges first: they decide with which grants, and in which order, a table begins.
+            granted = grants.apply(connection) if owned else ()
             applied = _run(connection, held, directory, _up_path(line, before, target), on_event)
-    granted = grants.apply(connection) if owned else ()
+    granted += grants.apply(connection) if owned else ()
     for what in granted:
         _tell(on_event, Event(kind="grants", message=what))
     return Result(before=before, after=applied[-1] if applied else before, applied=applied, grants=granted)
@@ -323,7 +328,7 @@ def _alembic(connection: "psycopg.Connection[Any]", directory: Path) -> Iterator
                 return plan(step.to, revision)
 
             try:
-                with EnvironmentContext(config, script, fn=steps, destination_rev=step.to):
+                with _ALEMBIC, EnvironmentContext(config, script, fn=steps, destination_rev=step.to):
                     script.run_env()
             except Exception as error:
                 if wrapped.in_transaction():
@@ -349,6 +354,22 @@ def _failure(step: _Step, error: Exception) -> MigrationFailed:
         advice = "; another session holds a lock on it: end that transaction, or try at a quieter time"
         return LockTimeout(step.revision, statement, reason, step.start, advice)
     return MigrationFailed(step.revision, statement, reason, step.start)
+
+
+def _said(difference: tuple[Any, ...]) -> str:
+    """One difference of Alembic's as text: what is to be done to the database, and where."""
+    kind, *rest = difference
+    if kind.startswith("modify_"):
+        schema, table, column, _, old, new = rest
+        return f"{kind} {schema}.{table}.{column}: {_plain(old)} in the database, {_plain(new)} in the models"
+    thing = rest[-1]
+    table = getattr(thing, "table", None)
+    name = getattr(thing, "name", None)
+    return f"{kind} {name}" if table is None or table is thing else f"{kind} {name} on {table.fullname}"
+
+
+def _plain(value: Any) -> str:
+    return str(getattr(value, "arg", value))
 
 
 def _config(directory: Path) -> "Config":

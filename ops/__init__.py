@@ -1,1 +1,1 @@
-""""""
+"""The commands: one module for each, put together in ``cli``."""

@@ -134,6 +134,14 @@ def empty_database(server: Server) -> Iterator[Database]:
     server.drop(name)
 
 
+@pytest.fixture(scope="session")
+def shared_database(server: Server, template: Database) -> Database:
+    """A database at head for tests that change nothing."""
+    copy = server.create("gaia_shared", template=template.name)
+    roles.apply(copy.url, PASSWORDS)
+    return copy
+
+
 @pytest.fixture
 def database(server: Server, template: Database) -> Iterator[Database]:
     """A database at head with roles and grants."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from infra.local.errors import ContainerFailed
+from infra.local.errors import ContainerFailed, DockerMissing
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,7 +31,7 @@ def endpoint(environ: Mapping[str, str]) -> str | None:
 
 
 def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = CALL_TIMEOUT_S) -> DockerClient:
-    """A client of an engine that answers. Raises ``ContainerFailed``."""
+    """A client of an engine that answers. Raises ``DockerMissing``."""
     import docker
     from docker.errors import DockerException
     from requests.exceptions import RequestException
@@ -40,7 +40,7 @@ def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = CALL_TI
         client = docker.DockerClient(base_url=endpoint(environ), timeout=PING_TIMEOUT_S)
         client.ping()
     except (DockerException, RequestException, OSError) as error:
-        raise ContainerFailed(
+        raise DockerMissing(
             f"no Docker engine answers ({_first_line(error)}): start Docker, "
             "or use the embedded server: ./gaia up --stack local"
         ) from None
@@ -84,6 +84,40 @@ def reset_password(client: DockerClient, name: str, superuser: str, verifier: st
     if done.exit_code != 0:
         said = done.output.decode("utf-8", errors="replace").strip()
         raise ContainerFailed(f"the password of {superuser} in container {name} could not be set: {said}")
+
+
+def existing_id(type_: str, name: str) -> str | None:
+    """The id by which the engine's Docker plugin knows a container, network or volume of this name."""
+    from docker.errors import NotFound
+
+    client = connect()
+    try:
+        if type_.endswith(":Container"):
+            return client.containers.get(name).id
+        if type_.endswith(":Network"):
+            return next((network.id for network in client.networks.list(names=[name]) if network.name == name), None)
+        if type_.endswith(":Volume"):
+            return client.volumes.get(name).id
+    except NotFound:
+        pass
+    finally:
+        client.close()
+    return None
+
+
+def remove_volume(name: str) -> None:
+    """Remove a volume and all that is in it; nothing happens where it is gone already."""
+    from docker.errors import APIError, NotFound
+
+    client = connect()
+    try:
+        client.volumes.get(name).remove()
+    except NotFound:
+        pass
+    except APIError as error:
+        raise ContainerFailed(f"volume {name} can't be removed: {error.explanation}") from None
+    finally:
+        client.close()
 
 
 def publisher(client: DockerClient, port: int) -> str | None:

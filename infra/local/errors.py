@@ -5,6 +5,7 @@ LocalError
 ├── DataDirectoryError   the data directory is of another version, or damaged
 ├── PortTaken            another process listens where the server should
 ├── ServerFailed         the server or one of its tools said no
+├── DockerMissing        no Docker engine answers
 ├── ContainerFailed      the container is gone, exited, or Docker said no
 └── NotReachable         no answer within the time allowed
 """
@@ -28,6 +29,10 @@ class PortTaken(LocalError):
 
 class ServerFailed(LocalError):
     """initdb, pg_ctl or the server ended with an error; the message carries the end of its log."""
+
+
+class DockerMissing(LocalError):
+    """No Docker engine answers: start it, or use the embedded server."""
 
 
 class ContainerFailed(LocalError):

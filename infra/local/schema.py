@@ -14,6 +14,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 from infra.local import docker_engine
 from infra.local.errors import NotReachable
 from migrations import runner, scram
+from migrations.errors import MigrationError
 
 APP_USER = "gaia_app"
 CONNECT_TIMEOUT_S = 5
@@ -53,7 +54,7 @@ class SchemaProvider(ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         try:
             revision = runner.current(url(props))
-        except (psycopg.Error, OSError):
+        except MigrationError:
             revision = None  # not to be asked now: the next `up` mends the server and then the schema
         return ReadResult(id_, {**props, "revision": revision})
 

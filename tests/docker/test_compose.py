@@ -140,7 +140,7 @@ def test_backend_dev_reaches_the_database_and_down_leaves_the_network(
     assert up.stdout.count("seen by gaia") == 2
     assert "WARN" not in up.stderr
 
-    down = project.run("--profile", "dev", "down", files=files)
+    down = project.run("--profile", "dev", "down", "--volumes", files=files)
     assert down.returncode == 0, down.stderr
     assert [network.name for network in docker_client.networks.list(names=[project.network])] == [project.network]
     assert project.backend not in [container.name for container in docker_client.containers.list(all=True)]
@@ -174,8 +174,9 @@ def test_each_profile_has_its_backend_with_the_variables_and_the_network(
     if not compose_command:
         unavailable("no Compose on this machine: apt-get install docker-compose")
     (tmp_path / ".env").write_text("DATABASE_URL='postgresql://gaia@postgres:5432/gaia'\n")
+    chosen = ["--project-directory", str(tmp_path), "-f", str(COMPOSE_FILE), "--profile", profile]
     shown = subprocess.run(
-        [*compose_command, "--project-directory", str(tmp_path), "-f", str(COMPOSE_FILE), "--profile", profile, "config"],
+        [*compose_command, *chosen, "config"],
         capture_output=True,
         text=True,
         check=False,

@@ -69,9 +69,7 @@ def project(engine: Engine, tmp_path: Path) -> Project:
     folder.mkdir()
     state.mkdir()
     (folder / ".venv").symlink_to(sys.prefix)
-    (folder / "Pulumi.yaml").write_text(
-        "name: probe\nruntime:\n  name: python\n  options:\n    virtualenv: .venv\n"
-    )
+    (folder / "Pulumi.yaml").write_text("name: probe\nruntime:\n  name: python\n  options:\n    virtualenv: .venv\n")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "GAIA_"))}
     environ = inherited | {
         "PATH": f"{engine.pulumi.parent}:{os.environ['PATH']}",

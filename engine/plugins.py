@@ -1,0 +1,46 @@
+"""The resource plugins that the engine needs beyond what comes with it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from engine.stack import Stack
+
+INSTALL_TIMEOUT_S = 90
+
+
+def docker_plugin(stack: Stack, *, say: Callable[[str], None]) -> str | None:
+    """Have the ``docker`` plugin at hand, downloaded if it must be; says why where that can't be.
+
+    Taken as it is: one attached by PULUMI_DEBUG_PROVIDERS, one on PATH, or an installed one of the SDK's version.
+    """
+    environ = stack.environ
+    if any(part.startswith("docker:") for part in environ.get("PULUMI_DEBUG_PROVIDERS", "").split(",")):
+        return None
+    if shutil.which("pulumi-resource-docker", path=environ.get("PATH")):
+        return None
+    wanted = version("pulumi-docker")
+    home = Path(environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    if (home / "plugins" / f"resource-docker-v{wanted}" / "pulumi-resource-docker").exists():
+        return None
+    say(f"downloading the engine's Docker plugin {wanted}")
+    try:
+        done = subprocess.run(
+            [stack.engine, "plugin", "install", "resource", "docker", wanted],
+            env=stack.environment(),
+            cwd=stack.checkout.root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"its download took more than {INSTALL_TIMEOUT_S} s"
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("error: ")[:200]

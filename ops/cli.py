@@ -1,0 +1,319 @@
+"""The command line: every command, its options and its help. The work is done by the modules beside this one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from ops import exits
+from ops.report import Report
+
+DAILY, INSPECT, DEVELOP = "Every day", "Look and connect", "Work on this repository"
+
+StackOption = Annotated[
+    str | None,
+    typer.Option("--stack", envvar="GAIA_STACK", metavar="NAME", help="The stack; else the one that is up."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+AsOption = Annotated[str, typer.Option("--as", metavar="superuser|app", help="Whose login.")]
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+_EXIT_CODES = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in exits.MEANINGS.items())
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands as they are written here."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return list(self.commands)
+
+
+app = typer.Typer(
+    name="gaia",
+    cls=_InOrder,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Gaia's PostgreSQL 16: one command to a running, migrated database.",
+    epilog=_EXIT_CODES,
+)
+migrate_app = typer.Typer(cls=_InOrder, no_args_is_help=True, help="Alembic's commands against a stack's database.")
+
+
+def _example(*lines: str) -> str:
+    return "[dim]Example:[/dim] " + " · ".join(f"[bold]{line}[/bold]" for line in lines)
+
+
+@app.command(rich_help_panel=DAILY, epilog=_example("./gaia up", "./gaia up --set database.port=5433"))
+def up(
+    stack: StackOption = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a value for this checkout alone, and keep it."),
+    ] = None,
+    restore_state: Annotated[
+        bool, typer.Option("--restore-state", help="Go back to the state before the last change, where it is damaged.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Bring the database up: server, roles, schema. Run it again to mend what drifted."""
+    from ops import up as module
+
+    return _run(json, lambda report: module.up(report, stack_name=stack, changes=changes or [], restore_state=restore_state))
+
+
+@app.command(rich_help_panel=DAILY, epilog=_example("./gaia preview --refresh"))
+def preview(
+    stack: StackOption = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Look at the server first: shows drift.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Show what `up` would change, without changing anything."""
+    from ops import up as module
+
+    return _run(json, lambda report: module.preview(report, stack_name=stack, refresh=refresh))
+
+
+@app.command(rich_help_panel=DAILY, epilog=_example("./gaia destroy", "./gaia destroy --purge --yes"))
+def destroy(
+    stack: StackOption = None,
+    purge: Annotated[bool, typer.Option("--purge", help="Delete the data too, for good.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Stop the server and forget the stack. The data stays unless --purge."""
+    from ops import up as module
+
+    return _run(json, lambda report: module.destroy(report, stack_name=stack, purge=purge, yes=yes))
+
+
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia status --json"))
+def status(stack: StackOption = None, json: JsonOption = False) -> int:
+    """Show what is there: server, address, revision, who holds the stack."""
+    from ops import status as module
+
+    return _run(json, lambda report: module.status(report, stack_name=stack))
+
+
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia verify --json"))
+def verify(stack: StackOption = None, json: JsonOption = False) -> int:
+    """Check that the database is what it should be; exit code 1 if it isn't."""
+    from ops import verify as module
+
+    return _run(json, lambda report: module.verify(report, stack_name=stack))
+
+
+@app.command(
+    rich_help_panel=INSPECT, context_settings=PASS_THROUGH, epilog=_example("./gaia psql", "./gaia psql -c 'select 1'")
+)
+def psql(context: typer.Context, stack: StackOption = None, as_user: AsOption = "superuser") -> int:
+    """Open psql, logged in; all other arguments go to psql."""
+    from ops import access
+
+    return _run(False, lambda report: access.psql(report, stack_name=stack, as_user=as_user, arguments=context.args))
+
+
+@app.command(rich_help_panel=INSPECT, epilog=_example('psql "$(./gaia url)"', "./gaia url --as app"))
+def url(stack: StackOption = None, as_user: AsOption = "superuser", json: JsonOption = False) -> int:
+    """Print the connection URI, password included."""
+    from ops import access
+
+    return _run(json, lambda report: access.url(report, stack_name=stack, as_user=as_user))
+
+
+@app.command(
+    rich_help_panel=INSPECT, epilog=_example('eval "$(./gaia env)"', "./gaia env --file .env --for docker")
+)
+def env(
+    stack: StackOption = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Write DATABASE_URL, POSTGRES_*, DATABASE_ECHO to this file (mode 0600).")
+    ] = None,
+    reader: Annotated[str, typer.Option("--for", metavar="host|docker", help="Who reads the file.")] = "host",
+) -> int:
+    """Print the environment for `pulumi` and the backend, or write the backend's `.env`."""
+    from ops import access
+
+    return _run(False, lambda report: access.environment(report, stack_name=stack, file=file, reader=reader))
+
+
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia outputs --format json"))
+def outputs(
+    stack: StackOption = None,
+    form: Annotated[str, typer.Option("--format", metavar="json|env|cloudrun|github", help="The form.")] = "json",
+    json: JsonOption = False,
+) -> int:
+    """Print the contract that the backend's deploy reads; secrets are masked."""
+    from ops import contract
+
+    return _run(json, lambda report: contract.outputs(report, stack_name=stack, form=form))
+
+
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia logs -n 50", "./gaia logs --follow"))
+def logs(
+    stack: StackOption = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="How many lines from the end.")] = 100,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as it grows.")] = False,
+) -> int:
+    """Show the end of the server's log."""
+    from ops import access
+
+    return _run(False, lambda report: access.logs(report, stack_name=stack, lines=lines, follow=follow))
+
+
+@migrate_app.command("upgrade", epilog=_example("./gaia migrate upgrade", "./gaia migrate upgrade 0002"))
+def migrate_upgrade(
+    revision: Annotated[str, typer.Argument(help="A revision, or head.")] = "head",
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Migrate up to a revision."""
+    from ops import migrate
+
+    return _run(json, lambda report: migrate.upgrade(report, stack_name=stack, revision=revision))
+
+
+@migrate_app.command("downgrade", context_settings=PASS_THROUGH, epilog=_example("./gaia migrate downgrade -1"))
+def migrate_downgrade(
+    revision: Annotated[str, typer.Argument(help="A revision, -1, or base.")],
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Migrate down to a revision; tables that go take their rows with them."""
+    from ops import migrate
+
+    return _run(json, lambda report: migrate.downgrade(report, stack_name=stack, revision=revision))
+
+
+@migrate_app.command("new", epilog=_example('./gaia migrate new "add a table of guilds"'))
+def migrate_new(title: str, stack: StackOption = None, json: JsonOption = False) -> int:
+    """Write a revision from what db/models.py has and the database hasn't."""
+    from ops import migrate
+
+    return _run(json, lambda report: migrate.new(report, stack_name=stack, title=title))
+
+
+@migrate_app.command("current", epilog=_example("./gaia migrate current"))
+def migrate_current(stack: StackOption = None, json: JsonOption = False) -> int:
+    """Show the revision that the database is at."""
+    from ops import migrate
+
+    return _run(json, lambda report: migrate.current(report, stack_name=stack))
+
+
+@migrate_app.command("history", epilog=_example("./gaia migrate history"))
+def migrate_history(json: JsonOption = False) -> int:
+    """List the revisions, newest first."""
+    from ops import migrate
+
+    return _run(json, migrate.history)
+
+
+@migrate_app.command("check", epilog=_example("./gaia migrate check"))
+def migrate_check(stack: StackOption = None, json: JsonOption = False) -> int:
+    """Check that models and database agree."""
+    from ops import migrate
+
+    return _run(json, lambda report: migrate.check(report, stack_name=stack))
+
+
+app.add_typer(migrate_app, name="migrate", rich_help_panel=DAILY, epilog=_example("./gaia migrate history"))
+
+
+@app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia setup"))
+def setup(json: JsonOption = False) -> int:
+    """Fetch or build the engine and install the development tools now rather than later."""
+    from ops import develop
+
+    return _run(json, develop.setup)
+
+
+@app.command(
+    rich_help_panel=DEVELOP, context_settings=PASS_THROUGH, epilog=_example("./gaia test", "./gaia test --tier unit -x")
+)
+def test(
+    context: typer.Context,
+    tiers: Annotated[
+        list[str] | None, typer.Option("--tier", metavar="unit|integration|engine|docker", help="Only this tier.")
+    ] = None,
+) -> int:
+    """Run the tests; all other arguments go to pytest."""
+    from ops import develop
+
+    return _run(False, lambda report: develop.test(report, tiers=tiers or [], arguments=context.args))
+
+
+@app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia check"))
+def check() -> int:
+    """Check format, lint and types."""
+    from ops import develop
+
+    return _run(False, develop.check)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one command line; returns the exit code."""
+    if arguments[:1] == ["pulumi"]:
+        return _run(False, lambda _report: _pulumi(arguments[1:]))
+    try:
+        code = app(arguments, prog_name="./gaia", standalone_mode=False)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except Exception as error:
+        # Typer's own errors about the command line show themselves, as one sentence.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return exits.USAGE
+    return code if isinstance(code, int) else exits.FINE
+
+
+def _run(as_json: bool, command: Callable[[Report], int | None]) -> int:
+    """Run a command and turn what it raises into a sentence and an exit code."""
+    report = Report(as_json=as_json)
+    try:
+        return command(report) or exits.FINE
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        sys.stderr.close()
+        return exits.FAILED
+    except Exception as error:
+        code = exits.code_of(error)
+        if code is None:
+            raise
+        if as_json:
+            report.result("", {"ok": False, "error": str(error), "exit_code": code})
+        else:
+            print(f"gaia: {error}", file=sys.stderr)
+        return code
+
+
+def _pulumi(arguments: list[str]) -> None:
+    import os
+
+    from engine import checkout as places
+    from engine.acquire import acquire
+    from engine.stack import by_hand
+
+    checkout = places.here()
+    places.prepare(checkout)
+    by_hand(checkout, acquire(say=_to_stderr, environ=os.environ).pulumi, arguments, os.environ)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _interrupted() -> int:
+    print("gaia: interrupted; run the command again to go on", file=sys.stderr)
+    return exits.INTERRUPTED

@@ -1,0 +1,89 @@
+"""``./gaia outputs``: the contract in the forms its readers take."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from infra.outputs import NAMES
+from ops import stacks
+from ops.exits import Missing, UsageFault
+from ops.report import Report
+
+Outputs = Mapping[str, Any]
+
+
+def outputs(report: Report, *, stack_name: str | None, form: str) -> None:
+    """Print the contract. Secret values are masked; references to secrets are not secret."""
+    if form not in FORMS:
+        raise UsageFault(f"--format {form}: must be one of {', '.join(FORMS)}")
+    stack = stacks.open_stack(stack_name, report.say)
+    found = stack.outputs(show_secrets=False)
+    if "contract_version" not in found:
+        raise Missing(f"stack {stack.name} is not up: run ./gaia up --stack {stack.name}")
+    # The engine leaves nulls out; the contract has every name on every stack.
+    contract = {name: found.get(name) for name in NAMES}
+    text = FORMS[form](contract)
+    report.result(text, {"ok": True, "stack": stack.name, "format": form, "outputs": contract})
+
+
+def as_json(contract: Outputs) -> str:
+    """One JSON object, as ``docs/outputs.schema.json`` describes it."""
+    return json.dumps(contract, indent=2, sort_keys=True)
+
+
+def as_env(contract: Outputs) -> str:
+    """Shell assignments ``GAIA_DB_<NAME>=…``; nulls and masked values are left out."""
+    return "\n".join(f"GAIA_DB_{name.upper()}={shlex.quote(value)}" for name, value in _texts(contract))
+
+
+def as_github(contract: Outputs) -> str:
+    """Lines for ``$GITHUB_OUTPUT``: ``name=value``; nulls and masked values are left out."""
+    return "\n".join(f"{name}={value}" for name, value in _texts(contract))
+
+
+def as_cloudrun(contract: Outputs) -> str:
+    """The flags that ``gcloud run deploy`` takes, one a line. Raises ``UsageFault`` on a local stack."""
+    if contract["target"] != "gcp":
+        raise UsageFault(
+            f"stack {contract['environment']} runs on target {contract['target']}: only a stack on gcp has Cloud Run flags"
+        )
+    flags = [
+        f"--add-cloudsql-instances={contract['instance_connection_name']}",
+        f"--service-account={contract['runtime_service_account']}",
+    ]
+    references = {
+        "DB_USER": contract["user_secret"],
+        "DB_PASSWORD": contract["password_secret"],
+        "DB_NAME": contract["name_secret"],
+        "DATABASE_URL": contract["database_url_secret"],
+    }
+    mounted = ",".join(f"{name}={_secret_name(ref)}:{ref['version']}" for name, ref in references.items() if ref)
+    if mounted:
+        flags.append(f"--set-secrets={mounted}")
+    for flag, name in (("vpc-connector", "vpc_connector"), ("vpc-egress", "vpc_egress"), ("max-instances", "max_instances")):
+        if contract[name] is not None:
+            flags.append(f"--{flag}={contract[name]}")
+    return "\n".join(shlex.quote(flag) for flag in flags)
+
+
+FORMS: dict[str, Callable[[Outputs], str]] = {
+    "json": as_json,
+    "env": as_env,
+    "cloudrun": as_cloudrun,
+    "github": as_github,
+}
+
+
+def _secret_name(reference: Mapping[str, str]) -> str:
+    return reference["id"].rsplit("/", 1)[-1]
+
+
+def _texts(contract: Outputs) -> list[tuple[str, str]]:
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for name, value in sorted(contract.items())
+        if value is not None and value != "[secret]"
+    ]

@@ -1,0 +1,83 @@
+"""``./gaia setup``, ``test`` and ``check``: for whoever works on this code."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from engine import checkout as places
+from ops import stacks
+from ops.exits import FINE, Missing
+from ops.report import Report
+
+TIERS = ("unit", "integration", "engine", "docker")
+
+
+def setup(report: Report) -> int:
+    """Have everything at hand: the environment (made by the launcher), the engine, the development tools."""
+    from engine.acquire import acquire
+
+    checkout = places.here()
+    places.prepare(checkout)
+    with report.working("looking for the engine") as working:
+        engine = acquire(say=working.now if sys.stderr.isatty() else working.done, environ=os.environ)
+        working.now("installing the development tools")
+        _development_tools(checkout)
+    text = f"engine {engine.version}: {engine.source} ({engine.pulumi})\nready in {report.seconds:.1f} s; next: ./gaia up"
+    document = {
+        "ok": True,
+        "engine": {"version": engine.version, "source": engine.source, "path": str(engine.pulumi)},
+        "seconds": report.seconds,
+    }
+    report.result(text, document)
+    return FINE
+
+
+def test(report: Report, *, tiers: list[str], arguments: list[str]) -> int:
+    """Run the tests of these tiers, or all of them."""
+    checkout = places.here()
+    _development_tools(checkout)
+    stacks.with_engine(checkout, "local", report.say)  # built now, with progress, rather than within a test
+    paths = [f"tests/{tier}" for tier in tiers or TIERS]
+    return _python(checkout, "pytest", *paths, *arguments)
+
+
+def check(report: Report) -> int:
+    """Format, lint and types; every one is run, whatever the others say."""
+    checkout = places.here()
+    _development_tools(checkout)
+    codes = []
+    for command in (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["basedpyright"]):
+        report.say(f"$ {' '.join(command)}")
+        codes.append(_python(checkout, *command))
+    return max(codes)
+
+
+def _python(checkout: places.Checkout, module: str, *arguments: str) -> int:
+    # The tests make stacks of their own: what was chosen for this shell must not leak into them.
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("GAIA_STACK", "PULUMI_", "POSTGRES_"))}
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, cwd=checkout.root, env=kept, check=False).returncode
+
+
+def _development_tools(checkout: places.Checkout) -> None:
+    """Install the development group of the lock, unless it is there."""
+    lock, stamp = checkout.root / "uv.lock", checkout.root / ".venv" / ".gaia-lock-dev"
+    if stamp.exists() and filecmp.cmp(lock, stamp, shallow=False):
+        return
+    from engine.environment import uv
+
+    command = [str(uv()), "sync", "--frozen", "--inexact", "--quiet"]
+    done = subprocess.run(command, cwd=checkout.root, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise Missing(f"the development tools can't be installed: {done.stderr.strip().splitlines()[-1]}")
+    shutil.copyfile(lock, stamp)
+
+
+def docs_folder() -> Path:
+    """Where the pages of the commands lie."""
+    return places.here().root / "docs"

@@ -1,0 +1,112 @@
+"""``./gaia migrate``: Alembic's commands against a stack's database, through the runner that ``up`` uses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from engine import locks
+from ops import stacks
+from ops.exits import FAILED, FINE
+from ops.report import Report
+
+if TYPE_CHECKING:
+    from migrations.runner import Event, Result
+
+
+def upgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
+    """Migrate up, roles and grants included."""
+    from migrations import runner
+
+    stack = stacks.open_stack(stack_name, report.say)
+    url = stacks.login(stack, as_app=False).url
+    with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
+        if revision == "head":
+            applied = runner.apply(url, passwords={}, on_event=_teller(report))
+            return _moved(report, stack.name, applied.result, list(applied.roles))
+        return _moved(report, stack.name, runner.upgrade(url, revision, on_event=_teller(report)), [])
+
+
+def downgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
+    """Migrate down. The tables that go take their rows with them."""
+    from migrations import runner
+
+    stack = stacks.open_stack(stack_name, report.say)
+    url = stacks.login(stack, as_app=False).url
+    with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
+        return _moved(report, stack.name, runner.downgrade(url, revision, on_event=_teller(report)), [])
+
+
+def current(report: Report, *, stack_name: str | None) -> int:
+    """Which revision the database is at."""
+    from migrations import runner
+
+    stack = stacks.open_stack(stack_name, report.say)
+    at, head = runner.current(stacks.login(stack, as_app=False).url), runner.head()
+    text = f"{at or 'base'}{' (head)' if at == head else f', head is {head}'}"
+    report.result(text, {"ok": True, "stack": stack.name, "revision": at, "head": head})
+    return FINE
+
+
+def history(report: Report) -> int:
+    """The revisions of this checkout, newest first."""
+    from migrations import runner
+
+    line = list(reversed(runner.history()))
+    text = "\n".join(f"{revision.id}  {revision.title}" for revision in line)
+    report.result(text, {"ok": True, "revisions": [{"id": item.id, "title": item.title} for item in line]})
+    return FINE
+
+
+def check(report: Report, *, stack_name: str | None) -> int:
+    """Whether the database agrees with the models."""
+    from migrations import runner
+
+    stack = stacks.open_stack(stack_name, report.say)
+    differences = list(runner.check(stacks.login(stack, as_app=False).url))
+    text = "\n".join(differences) if differences else "models and migrations agree"
+    report.result(text, {"ok": not differences, "stack": stack.name, "differences": differences})
+    return FAILED if differences else FINE
+
+
+def new(report: Report, *, stack_name: str | None, title: str) -> int:
+    """Write a new revision from what the models have and the database hasn't."""
+    stack = stacks.open_stack(stack_name, report.say)
+    variables = {**os.environ, "GAIA_MIGRATIONS_URL": stacks.login(stack, as_app=False).url}
+    command = [sys.executable, "-P", "-m", "alembic", "revision", "--autogenerate", "-m", title]
+    done = subprocess.run(command, env=variables, cwd=stack.checkout.root, capture_output=True, text=True, check=False)
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    if done.returncode != 0:
+        said = lines[-1] if lines else "alembic gave no reason"
+        report.result(f"alembic could not write the revision: {said}", {"ok": False, "error": said})
+        return FAILED
+    file = next((line.split()[1] for line in lines if line.startswith("Generating ")), "")
+    report.result(f"wrote {file}: read it, then ./gaia migrate upgrade", {"ok": True, "stack": stack.name, "file": file})
+    return FINE
+
+
+def _moved(report: Report, stack: str, result: Result, roles: list[str]) -> int:
+    before, after = result.before or "base", result.after or "base"
+    text = f"revision {before} → {after}" if result.applied else f"at revision {after}, nothing to do"
+    for line in (*roles, *result.grants):
+        report.say(line)
+    document: dict[str, Any] = {
+        "ok": True,
+        "stack": stack,
+        "before": result.before,
+        "revision": result.after,
+        "applied": list(result.applied),
+        "seconds": report.seconds,
+    }
+    report.result(text, document)
+    return FINE
+
+
+def _teller(report: Report) -> Any:
+    def tell(event: Event) -> None:
+        if event.kind in ("waiting", "upgrading", "downgrading", "retrying"):
+            report.say(event.message)
+
+    return tell

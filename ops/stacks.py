@@ -1,0 +1,140 @@
+"""Which stack a command is about, and what it needs to work on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import checkout as places
+from engine.checkout import Checkout
+from ops.exits import Missing, UsageFault
+
+if TYPE_CHECKING:
+    from engine.stack import Stack
+    from infra.settings import Settings
+
+LOCAL_STACKS = ("dev", "local")
+SCHEMA_TYPE = "pulumi-python:dynamic/gaia:Schema"
+APP_USER = "gaia_app"
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """How to log in to a stack's database as one of its users."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str
+    container: str | None = None
+
+    def reached_at(self, host: str, port: int) -> Login:
+        """The same login from another place."""
+        return replace(self, host=host, port=port)
+
+    @property
+    def url(self) -> str:
+        """The connection URI, percent-encoded, password included."""
+        from urllib.parse import quote
+
+        user, password = quote(self.user, safe=""), quote(self.password, safe="")
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{self.database}"
+
+
+def open_stack(name: str | None, say: Say) -> Stack:
+    """The stack to work on, with its engine. Raises ``UsageFault``, ``EngineUnavailable``."""
+    checkout = places.here()
+    name = name or chosen(checkout)
+    if name is None:
+        raise Missing("no stack is up yet: run ./gaia up")
+    return with_engine(checkout, name, say)
+
+
+def with_engine(checkout: Checkout, name: str, say: Say) -> Stack:
+    """A stack of this name, with the engine to work on it."""
+    from engine.acquire import acquire
+    from engine.stack import Stack
+
+    if name not in checkout.stacks():
+        raise UsageFault(f"there is no stack {name}: no file Pulumi.{name}.yaml; known: {', '.join(checkout.stacks())}")
+    if name not in LOCAL_STACKS and read_settings(checkout, name).target == "gcp" and places.has_own_backend(checkout, os.environ):
+        raise UsageFault(
+            f"stack {name} keeps its state in a backend of your own, never in this checkout: "
+            "set PULUMI_BACKEND_URL (and the passphrase or key that its secrets need)"
+        )
+    places.prepare(checkout)
+    found = acquire(say=say, environ=os.environ)
+    return Stack(name=name, checkout=checkout, engine=found.pulumi, environ=os.environ)
+
+
+def chosen(checkout: Checkout) -> str | None:
+    """The stack that this checkout works with: the one that ``up`` chose, or else the one that has a state."""
+    try:
+        name = _choice_file(checkout).read_text(encoding="utf-8").strip()
+    except OSError:
+        name = ""
+    if name in checkout.stacks():
+        return name
+    folder = checkout.state / ".pulumi" / "stacks" / places.PROJECT
+    made = [stack for stack in checkout.stacks() if (folder / f"{stack}.json").exists()]
+    return made[0] if len(made) == 1 else None
+
+
+def remember(checkout: Checkout, name: str) -> None:
+    """Make this the checkout's stack, unless one is chosen already."""
+    if chosen(checkout) != name or not _choice_file(checkout).exists():
+        places.write(_choice_file(checkout), f"{name}\n", mode=0o644)
+
+
+def forget(checkout: Checkout, name: str) -> None:
+    """Undo ``remember``: the next ``up`` chooses anew."""
+    if chosen(checkout) == name:
+        _choice_file(checkout).unlink(missing_ok=True)
+
+
+def read_settings(checkout: Checkout, name: str) -> Settings:
+    """A stack's settings as they stand on disk. Raises ``SettingsError``."""
+    from engine import working_copy
+    from infra import settings
+
+    file = checkout.stack_file(name)
+    if file.exists() and checkout.own.exists():
+        working_copy.refresh(checkout, name)
+        file = checkout.working_copy(name)
+    return settings.read(name, file, os.environ)
+
+
+def login(stack: Stack, *, as_app: bool) -> Login:
+    """The superuser's login, or the app's. Raises ``Missing`` where the stack isn't up."""
+    resources = stack.resources()
+    schema = next((resource.outputs for resource in resources if resource.type == SCHEMA_TYPE), None)
+    if schema is None:
+        raise Missing(f"stack {stack.name} is not up: run ./gaia up --stack {stack.name}")
+    return Login(
+        host=schema["host"],
+        port=int(schema["port"]),
+        database=schema["database"],
+        user=APP_USER if as_app else schema["superuser"],
+        password=schema["app_password" if as_app else "password"],
+        container=schema.get("container"),
+    )
+
+
+def is_up(stack: Stack) -> bool:
+    """Whether the state holds a database."""
+    return any(resource["type"] == SCHEMA_TYPE for resource in stack.deployment().get("resources") or [])
+
+
+def interactive() -> bool:
+    """Whether there is a person to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _choice_file(checkout: Checkout) -> Path:
+    return checkout.own / "stack"
