@@ -47,7 +47,7 @@ def connect(url: str) -> "psycopg.Connection[tuple[Any, ...]]":
     from psycopg.conninfo import conninfo_to_dict
 
     try:
-        parameters = conninfo_to_dict(plain_url(url))
+        parameters: dict[str, Any] = dict(conninfo_to_dict(plain_url(url)))
     except psycopg.ProgrammingError:  # its text may quote a piece of the password
         raise NoDatabaseUrl("the database URL can't be read: percent-encode what is special in it") from None
     defaults: dict[str, Any] = {

@@ -66,7 +66,7 @@ def _offline() -> None:
 
 def _by_hand() -> None:
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("alembic").setLevel(logging.INFO)
+    logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
     url = connections.url_from_environment()
     with lock.exclusive(url), connections.connect(url) as connection:
         owned = connections.become_owner(connection)

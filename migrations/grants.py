@@ -254,7 +254,7 @@ def _sentences(verb: Literal["GRANT", "REVOKE"], privileges: Iterable[Privilege]
         option, _, _ = p.privilege.rpartition(" FOR ")
         return p.kind, p.name, p.role, option
 
-    for (kind, name, role, option), members in groupby(sorted(privileges, key=group), key=group):
+    for (kind, name, role, option), members in groupby(sorted(privileges, key=lambda p: (group(p), p)), key=group):
         listed: dict[str, list[str]] = {}
         for p in members:
             columns = listed.setdefault(p.privilege.rpartition(" FOR ")[2], [])

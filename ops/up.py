@@ -21,12 +21,14 @@ _VERBS = {
     "update": ("updating", "updated"),
     "delete": ("deleting", "deleted"),
     "replace": ("replacing", "replaced"),
-    "create-replacement": ("creating", "replaced"),
+    "create-replacement": ("creating", ""),
     "delete-replaced": ("deleting", "deleted the old"),
     "refresh": ("looking at", ""),
     "read": ("reading", ""),
     "import": ("taking over", "took over"),
 }
+_PARTS = frozenset({"refresh", "same", "read", "create-replacement", "delete-replaced"})
+"""Operations that change nothing, or are parts of one that is named."""
 _COUNTED = (
     ("create", "created"),
     ("update", "updated"),
@@ -134,19 +136,19 @@ class _Progress:
         verb = _VERBS.get(metadata["op"])
         if verb and not _silent(metadata):
             self._working.now(f"{verb[0]} {_spoken(metadata)}")
-            if self._preview and metadata["op"] not in ("refresh", "same", "read"):
+            if self._preview and metadata["op"] not in _PARTS:
                 self.steps.append(f"{metadata['op']} {_spoken(metadata)}{_because(metadata)}")
 
     def _ended(self, metadata: dict[str, Any]) -> None:
         operation = metadata["op"]
         if _silent(metadata):
             return
-        drift = _drift(metadata)
-        if operation == "refresh" and drift:
-            self.drift.append(f"{_spoken(metadata)} {drift}")
-            if not self._preview:
-                self._working.done(f"  {_spoken(metadata)} {drift}")
-        elif operation != "refresh" and (verb := _VERBS.get(operation)) and verb[1] and not self._preview:
+        if operation == "refresh":
+            if drift := _drift(metadata):
+                self.drift.append(f"{_spoken(metadata)} {drift}")
+                if not self._preview:
+                    self._working.done(f"  {_spoken(metadata)} {drift}")
+        elif (verb := _VERBS.get(operation)) and verb[1] and not self._preview:
             self._working.done(f"  {verb[1]} {_spoken(metadata)}")
 
 
@@ -161,13 +163,15 @@ def _silent(metadata: dict[str, Any]) -> bool:
 
 def _drift(metadata: dict[str, Any]) -> str:
     """What the refresh found changed since the last run, in words; empty where nothing."""
-    old = (metadata.get("old") or {}).get("outputs") or {}
-    new = metadata.get("new")
-    if not new or (not new.get("id") and metadata.get("old", {}).get("id")):
+    before, new = metadata.get("old") or {}, metadata.get("new") or {}
+    if before.get("id") and not new.get("id"):
         return "is gone"
+    old = before.get("outputs") or {}
     now = new.get("outputs") or {}
     if "revision" in old and old.get("revision") != now.get("revision"):
-        return f"is at revision {now.get('revision') or 'base'}, not {old.get('revision')}; going to head again"
+        if now.get("revision") is None:
+            return "can't be asked"
+        return f"is at revision {now['revision']}, not {old.get('revision')}; going to head again"
     if old.get("status") != now.get("status"):
         return f"is {now.get('status')}"
     changed = sorted(key for key in {*old, *now} if key in _TELLING and old.get(key) != now.get(key))

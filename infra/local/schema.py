@@ -53,7 +53,7 @@ class SchemaProvider(ResourceProvider):
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         try:
-            revision = runner.current(url(props))
+            revision = runner.current(url(props)) or "base"
         except MigrationError:
             revision = None  # not to be asked now: the next `up` mends the server and then the schema
         return ReadResult(id_, {**props, "revision": revision})

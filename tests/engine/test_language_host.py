@@ -186,6 +186,18 @@ def test_configuration_and_its_secrets_reach_the_program(project: Project) -> No
     assert project.outputs()["secret"] == "[secret]"
 
 
+def test_a_program_may_use_the_automation_api(project: Project) -> None:
+    project.program("""
+        import pulumi
+        from pulumi.automation import LocalWorkspace
+        from pulumi.automation.errors import CommandError
+
+        pulumi.export("names", [LocalWorkspace.__name__, CommandError.__name__, pulumi.automation.Stack.__name__])
+        """)
+    project.up()
+    assert project.outputs() == {"names": ["LocalWorkspace", "CommandError", "Stack"]}
+
+
 def test_commands_work_from_a_subfolder(project: Project) -> None:
     project.program("import here, pulumi\npulumi.export('there', here.THERE)\n")
     project.program("THERE = 'yes'\n", "here.py")

@@ -212,7 +212,7 @@ def test_the_command_line_has_the_documented_exit_codes(database: Database, monk
 
 
 def test_alembic_by_hand_does_the_same(
-    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Database, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = database.dump()
     monkeypatch.chdir(ROOT)
@@ -221,7 +221,7 @@ def test_alembic_by_hand_does_the_same(
     for command in ("downgrade -1", "upgrade head", "check", "history", "current"):
         alembic.config.main(argv=command.split())
     assert database.dump() == before
-    said = capsys.readouterr().out
+    said = capfd.readouterr().out
     assert "No new upgrade operations detected" in said and f"{runner.head()} (head)" in said
 
 

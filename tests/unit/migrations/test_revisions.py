@@ -40,7 +40,7 @@ def test_a_new_file_becomes_the_head(tree: Path) -> None:
 
 def test_two_files_after_one_are_named(tree: Path) -> None:
     write(tree, "0098_a.py", "0098", "0001")
-    with pytest.raises(BrokenHistory, match="0002_game_schema.py and 0098_a.py both follow 0001"):
+    with pytest.raises(BrokenHistory, match=r"0002_game_schema\.py and 0098_a\.py both follow 0001"):
         revisions.history(tree)
 
 
