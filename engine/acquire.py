@@ -122,9 +122,7 @@ class _Store:
 
     @property
     def _build(self) -> Path:
-        from engine import build
-
-        binary, executables = build.recipe()
+        binary, executables = pin.recipe()
         return self._engines / f"build-{self._machine.libc}-{self._machine.architecture}-{binary}-{executables}"
 
     def _install(self, folder: Path, make: Callable[[], None]) -> None:

@@ -12,10 +12,13 @@ import signal
 import sys
 import threading
 
+from engine.program import ImportedOnUse
+
 
 def main(arguments: list[str]) -> None:
     """Run the module, or the folder, named by the first argument with the other arguments."""
     end_with_the_engine()
+    sys.meta_path.insert(0, ImportedOnUse("pulumi.automation"))
     sys.argv = arguments
     if "/" in arguments[0]:
         runpy.run_path(arguments[0], run_name="__main__")

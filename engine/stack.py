@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -103,9 +104,16 @@ class Stack:
         working_copy.refresh(self.checkout, self.name)
         if self.has_own_backend and self.state_file.exists():
             return
-        done = self._call("stack", "init", self.name, "--no-select", check=False)
-        if done.returncode != 0 and "already exists" not in done.stderr:
-            raise self._failure("stack init", done.stderr)
+        # `stack init` writes the passphrase's salt beside the Pulumi.yaml it finds, whatever stack file it is told
+        # to use: it finds one in a folder of its own.
+        with tempfile.TemporaryDirectory(dir=self.checkout.own) as scratch:
+            copy = self.checkout.working_copy(self.name)
+            shutil.copyfile(self.checkout.root / "Pulumi.yaml", Path(scratch) / "Pulumi.yaml")
+            shutil.copyfile(copy, Path(scratch) / copy.name)
+            done = self._call("stack", "init", self.name, "--no-select", check=False, folder=Path(scratch))
+            if done.returncode != 0 and "already exists" not in done.stderr:
+                raise self._failure("stack init", done.stderr)
+            places.write(copy, (Path(scratch) / copy.name).read_text(encoding="utf-8"), mode=0o600)
 
     def run(
         self, operation: Operation, run_id: str, *flags: str, on_event: OnEvent | None = None, secrets: Sequence[str] = ()
@@ -227,11 +235,16 @@ class Stack:
         self._call("stack", "rm", self.name, "--yes")
         working_copy.remove(self.checkout, self.name)
 
-    def _call(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def _call(
+        self, *arguments: str, check: bool = True, folder: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        environment = self.environment()
+        if folder:
+            environment.pop("PULUMI_OPTION_CONFIG_FILE")
         done = subprocess.run(
             [self.engine, *arguments, "--non-interactive"],
-            cwd=self.checkout.root,
-            env=self.environment(),
+            cwd=folder or self.checkout.root,
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -184,6 +184,11 @@ def remove(server: Server) -> None:
     stop(server)
     _end_strays(server)
     shutil.rmtree(server.home, ignore_errors=True)
+    for parent in (server.home.parent, server.home.parent.parent):
+        try:
+            parent.rmdir()
+        except OSError:
+            break  # it holds another stack's data
 
 
 def _make_data_directory(server: Server, *, superuser: str, password: str, database: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import docker
 import pytest
@@ -22,13 +23,18 @@ def start(client: docker.DockerClient, image: str, names: Names, **environment: 
         name=names("postgres"),
         environment=environment,
         labels=names.labels,
-        ports={"5432/tcp": ("127.0.0.1", None)},
         detach=True,
     )
 
 
 def log_of(container: Container) -> str:
-    return b"".join(container.logs(stream=True)).decode()
+    return cast(bytes, container.logs()).decode()
+
+
+def output_of(container: Container, command: str | list[str], **environment: str) -> tuple[int, str]:
+    """Exit code and output of a command in the container."""
+    code, output = container.exec_run(command, environment=environment)
+    return int(code or 0), cast(bytes, output).decode().strip()
 
 
 def await_server(container: Container) -> None:
@@ -39,9 +45,9 @@ def await_server(container: Container) -> None:
 
 
 def psql(container: Container, *arguments: str) -> str:
-    code, output = container.exec_run(["psql", "-U", "gaia", "-d", "gaia", "-At", *arguments])
-    assert code == 0, output.decode()
-    return output.decode().strip()
+    code, output = output_of(container, ["psql", "-U", "gaia", "-d", "gaia", "-At", *arguments])
+    assert code == 0, output
+    return output
 
 
 def test_it_runs_the_documents_commands_as_the_official_image(
@@ -56,7 +62,7 @@ def test_it_runs_the_documents_commands_as_the_official_image(
     assert psql(container, "-h", "/var/run/postgresql", "-c", "SHOW data_directory") == "/var/lib/postgresql/data"
     assert container.exec_run("pg_isready -U gaia -d gaia").exit_code == 0
     assert container.exec_run("pg_dump -U gaia -d gaia").exit_code == 0
-    assert container.exec_run("id -u postgres").output.decode().strip() == "70"
+    assert output_of(container, "id -u postgres") == (0, "70")
     assert "PostgreSQL init process complete; ready for start up." in log_of(container)
 
 
@@ -66,10 +72,10 @@ def test_a_login_from_outside_needs_the_password(
     container = start(docker_client, postgres_image, unique_name, POSTGRES_USER="gaia", POSTGRES_PASSWORD=PASSWORD)
     await_server(container)
     outside = ["sh", "-c", 'psql -w -h "$(hostname -i)" -U gaia -d gaia -Atc "SELECT 1"']
-    refused = container.exec_run(outside)
-    assert refused.exit_code != 0
-    assert b"no password supplied" in refused.output
-    assert container.exec_run(outside, environment={"PGPASSWORD": PASSWORD}).output.decode().strip() == "1"
+    code, words = output_of(container, outside)
+    assert code != 0
+    assert "no password supplied" in words
+    assert output_of(container, outside, PGPASSWORD=PASSWORD) == (0, "1")
 
 
 def test_without_a_password_it_refuses_to_start(

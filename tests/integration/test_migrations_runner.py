@@ -211,18 +211,14 @@ def test_the_command_line_has_the_documented_exit_codes(database: Database, monk
         assert code("upgrade") == 4
 
 
-def test_alembic_by_hand_does_the_same(
-    database: Database, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_alembic_by_hand_does_the_same(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     before = database.dump()
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("GAIA_MIGRATIONS_URL", raising=False)
     monkeypatch.setenv("DATABASE_URL", database.url_as("gaia_migrator").replace("postgresql", "postgresql+psycopg"))
     for command in ("downgrade -1", "upgrade head", "check", "history", "current"):
-        alembic.config.main(argv=command.split())
+        alembic.config.main(argv=command.split())  # exits if it fails
     assert database.dump() == before
-    said = capfd.readouterr().out
-    assert "No new upgrade operations detected" in said and f"{runner.head()} (head)" in said
 
 
 def test_a_new_revision_gets_the_next_number_and_what_the_models_have(database: Database, tree: Path) -> None:

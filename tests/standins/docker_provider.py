@@ -97,6 +97,8 @@ class DockerProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._host = to_plain(request.args).get("host") or None
+        # An attached provider outlives an engine, and each engine cancels as it ends.
+        self._containers.cancelled.clear()
         return provider_pb2.ConfigureResponse(supportsPreview=True)
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -98,7 +98,7 @@ def test_the_cache_comes_after_path_and_before_the_network(tmp_path: Path) -> No
 def test_the_cache_of_another_recipe_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = environ(tmp_path, GAIA_ENGINE="cache")
     executable(module._Store(given, print)._build / "pulumi")
-    monkeypatch.setattr(build, "recipe", lambda: ("00000000", "11111111"))
+    monkeypatch.setattr(pin, "recipe", lambda: ("00000000", "11111111"))
     with pytest.raises(EngineUnavailable, match="there is none in"):
         acquire(environ=given)
 

@@ -126,7 +126,7 @@ def test_progress_comes_while_the_build_is_silent(tmp_path: Path, monkeypatch: p
 
 
 def test_the_recipe_names_what_go_mod_needs() -> None:
-    go_mod = (build.MODULE / "go.mod").read_text()
+    go_mod = (pin.MODULE / "go.mod").read_text()
     assert f"github.com/pulumi/pulumi/pkg/v3 v{pin.VERSION}" in go_mod
     assert build.needed_go(go_mod) >= (1, 25)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pulumi.runtime.proto import language_pb2
 
-from engine import build, language_runtime
+from engine import language_runtime, pin
 from engine.language_runtime import interpreter, outcome, plugin_arguments
 
 
@@ -79,7 +79,7 @@ def test_the_program_and_the_host_agree_on_the_exit_code_of_what_is_explained() 
 
 
 def test_every_executable_beside_the_cli_is_a_sound_shell_script() -> None:
-    for shim in build.SHIMS.iterdir():
+    for shim in pin.SHIMS.iterdir():
         assert shim.stat().st_mode & 0o111, shim
         subprocess.run(["sh", "-n", shim], check=True)
 
@@ -93,12 +93,12 @@ def test_an_executable_finds_the_python_of_the_nearest_project(tmp_path: Path, b
     (tmp_path / "Pulumi.yaml").touch()
     folder = tmp_path / below
     folder.mkdir(parents=True, exist_ok=True)
-    shim = build.SHIMS / "pulumi-language-python"
+    shim = pin.SHIMS / "pulumi-language-python"
     done = subprocess.run([shim, "engine:1"], cwd=folder, env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True)
     assert done.stdout == "ours -u -m engine.language_host engine:1\n"
 
 
 def test_an_executable_takes_the_python_it_is_told(tmp_path: Path) -> None:
-    shim = build.SHIMS / "pulumi-resource-pulumi-python"
+    shim = pin.SHIMS / "pulumi-resource-pulumi-python"
     done = subprocess.run([shim, "engine:1"], cwd="/", env={"GAIA_PYTHON": "/bin/echo"}, capture_output=True, text=True)
     assert done.stdout == "-u -m engine.attached pulumi.dynamic engine:1\n"

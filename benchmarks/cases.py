@@ -1,0 +1,191 @@
+"""What is compared with what, and the bar of each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks import plain
+from benchmarks.commands import plain_environment, run
+from benchmarks.copied import Copy, on_port
+from benchmarks.measure import Bar, Side
+
+HEALTHY_AFTER_S = 10.5
+"""What the source document's healthcheck takes to say healthy: its first look comes after ten seconds."""
+Sides = tuple[Side, Side | None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the cases share."""
+
+    copy: Copy
+    folder: Path
+    """For what the plain tools make."""
+
+    @cached_property
+    def schema(self) -> Path:
+        """A file that makes the schema of a migrated database with ``psql``. Its ``up`` warms the machine up as well."""
+        file = self.folder / "schema.sql"
+        with self.local_up():
+            superuser = self.copy.settings("local").database.user
+            file.write_text(plain.dump(self.copy.gaia("url", "--stack", "local").strip(), superuser))
+        return file
+
+    @contextmanager
+    def local_up(self) -> Iterator[None]:
+        """The stack ``local``, up on a port of its own."""
+        self.copy.configure("local", {"database.port": free_port()})
+        try:
+            self.copy.gaia("up", "--stack", "local")
+            yield
+        finally:
+            self.copy.purge("local")
+
+    @contextmanager
+    def program(self, resources: int = 0, debug_providers: str = "") -> Iterator[plain.Program]:
+        """A plain program that was run once, so that its files are in the machine's memory as ours are."""
+        program = plain.Program(
+            folder=self.folder / "program",
+            engine=self.copy.engine,
+            virtualenv=self.copy.root / ".venv",
+            debug_providers=debug_providers,
+        )
+        try:
+            program.write(resources)
+            program.init()
+            program.up()
+            yield program
+        finally:
+            shutil.rmtree(program.folder, ignore_errors=True)
+
+
+@contextmanager
+def local_cold(bench: Bench) -> Iterator[Sides]:
+    """Nothing there → a migrated database."""
+    schema, port = bench.schema, free_port()
+    bench.copy.configure("local", {"database.port": port})
+    database = on_port(bench.copy.settings("local").database, free_port())
+    server = plain.Server(home=bench.folder / "server", database=database, schema=schema)
+    with bench.program() as program:
+        program.forget()
+        try:
+            yield (
+                Side(run=lambda: _quietly(bench.copy.gaia("up", "--stack", "local")), after=lambda: bench.copy.purge("local")),
+                Side(run=_all(program.init, program.up, server.up), after=_all(server.remove, program.forget)),
+            )
+        finally:
+            server.remove()
+            bench.copy.purge("local")
+
+
+@contextmanager
+def unchanged(bench: Bench) -> Iterator[Sides]:
+    """A stack that is up → the same."""
+    with bench.local_up(), bench.program(bench.copy.resource_count("local")) as program:
+        yield Side(run=lambda: _quietly(bench.copy.gaia("up", "--stack", "local"))), Side(run=program.up)
+
+
+@contextmanager
+def dev_cold(bench: Bench) -> Iterator[Sides]:
+    """Nothing but the image there → a migrated database in a container."""
+    import docker
+    from tests.images import postgres16
+    from tests.standins.attached import official_plugin, running
+    from tests.standins.docker_names import Names
+
+    schema, names, client = bench.schema, Names(), docker.from_env()
+    image = postgres16.ensure(client=client)
+    docker_values = {f"docker.{what}": names(what) for what in ("container", "network", "volume")}
+    bench.copy.configure("dev", {**docker_values, "docker.image": image, "database.port": names.port()})
+    container = plain.Container(name=names("plain"), settings=bench.copy.settings("dev"), schema=schema)
+
+    @contextmanager
+    def provider() -> Iterator[str]:
+        if official_plugin("docker"):
+            yield ""
+            return
+        with running("tests.standins.docker_provider") as port:
+            yield f"docker:{port}"
+
+    try:
+        with provider() as attached, bench.program(debug_providers=attached) as program:
+            program.forget()
+            ours = bench.copy.with_providers(attached)
+            try:
+                ours.gaia("up", "--stack", "dev")
+                ours.purge("dev")
+                yield (
+                    Side(run=lambda: _quietly(ours.gaia("up", "--stack", "dev")), after=lambda: ours.purge("dev")),
+                    Side(run=_all(program.init, program.up, container.up), after=_all(container.remove, program.forget)),
+                )
+            finally:
+                ours.purge("dev")
+    finally:
+        names.clear(client)
+        client.close()
+
+
+@contextmanager
+def url(bench: Bench) -> Iterator[Sides]:
+    """The connection URI of a stack that is up."""
+    with bench.local_up():
+        yield Side(run=lambda: _quietly(bench.copy.gaia("url"))), None
+
+
+@contextmanager
+def launcher(bench: Bench) -> Iterator[Sides]:
+    """The shortest command, through the launcher and without it."""
+    by_hand = (bench.copy.python, "-P", "-m", "ops", "--help")
+    yield (
+        Side(run=lambda: _quietly(bench.copy.gaia("--help"))),
+        Side(run=lambda: _quietly(run(*by_hand, cwd=bench.copy.root, env=plain_environment()))),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One comparison and what it must stay within."""
+
+    open: Callable[[Bench], AbstractContextManager[Sides]]
+    bars: tuple[Bar, ...]
+
+
+CASES = {
+    "local-cold": Case(open=local_cold, bars=(Bar(measure="ratio", at_most=1.5),)),
+    "local-unchanged": Case(open=unchanged, bars=(Bar(measure="ratio", at_most=1.4),)),
+    "dev-cold": Case(
+        open=dev_cold, bars=(Bar(measure="ratio", at_most=1.5), Bar(measure="seconds", at_most=HEALTHY_AFTER_S / 2))
+    ),
+    "url": Case(open=url, bars=(Bar(measure="seconds", at_most=0.8),)),
+    "launcher": Case(open=launcher, bars=(Bar(measure="added seconds", at_most=0.15),)),
+}
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def machine() -> str:
+    """What the figures depend on, in a line."""
+    return f"{os.uname().sysname}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+
+
+def _all(*steps: Callable[[], object]) -> Callable[[], None]:
+    def run_them() -> None:
+        for step in steps:
+            step()
+
+    return run_them
+
+
+def _quietly(_said: str) -> None: ...
