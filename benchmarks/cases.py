@@ -7,18 +7,22 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from benchmarks import plain
 from benchmarks.commands import plain_environment, run
-from benchmarks.copied import Copy, on_port
+from benchmarks.copied import Copy
 from benchmarks.measure import Bar, Side
 
 HEALTHY_AFTER_S = 10.5
 """What the source document's healthcheck takes to say healthy: its first look comes after ten seconds."""
 Sides = tuple[Side, Side | None]
+
+
+class CannotRun(Exception):
+    """This machine lacks what a case needs; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Bench:
 
     @cached_property
     def schema(self) -> Path:
-        """A file that makes the schema of a migrated database with ``psql``. Its ``up`` warms the machine up as well."""
+        """A file that makes the schema of a migrated database with ``psql``; its ``up`` is our untimed first run."""
         file = self.folder / "schema.sql"
         with self.local_up():
             superuser = self.copy.settings("local").database.user
@@ -71,13 +75,13 @@ def local_cold(bench: Bench) -> Iterator[Sides]:
     """Nothing there → a migrated database."""
     schema, port = bench.schema, free_port()
     bench.copy.configure("local", {"database.port": port})
-    database = on_port(bench.copy.settings("local").database, free_port())
+    database = replace(bench.copy.settings("local").database, port=free_port())
     server = plain.Server(home=bench.folder / "server", database=database, schema=schema)
     with bench.program() as program:
         program.forget()
         try:
             yield (
-                Side(run=lambda: _quietly(bench.copy.gaia("up", "--stack", "local")), after=lambda: bench.copy.purge("local")),
+                Side(run=lambda: bench.copy.gaia("up", "--stack", "local"), after=lambda: bench.copy.purge("local")),
                 Side(run=_all(program.init, program.up, server.up), after=_all(server.remove, program.forget)),
             )
         finally:
@@ -89,18 +93,24 @@ def local_cold(bench: Bench) -> Iterator[Sides]:
 def unchanged(bench: Bench) -> Iterator[Sides]:
     """A stack that is up → the same."""
     with bench.local_up(), bench.program(bench.copy.resource_count("local")) as program:
-        yield Side(run=lambda: _quietly(bench.copy.gaia("up", "--stack", "local"))), Side(run=program.up)
+        yield Side(run=lambda: bench.copy.gaia("up", "--stack", "local")), Side(run=program.up)
 
 
 @contextmanager
 def dev_cold(bench: Bench) -> Iterator[Sides]:
     """Nothing but the image there → a migrated database in a container."""
     import docker
+    from docker.errors import DockerException
+
     from tests.images import postgres16
     from tests.standins.attached import official_plugin, running
     from tests.standins.docker_names import Names
 
-    schema, names, client = bench.schema, Names(), docker.from_env()
+    try:
+        client = docker.from_env()
+    except DockerException as error:
+        raise CannotRun(f"no Docker engine answers ({error})") from None
+    schema, names = bench.schema, Names()
     image = postgres16.ensure(client=client)
     docker_values = {f"docker.{what}": names(what) for what in ("container", "network", "volume")}
     bench.copy.configure("dev", {**docker_values, "docker.image": image, "database.port": names.port()})
@@ -117,13 +127,16 @@ def dev_cold(bench: Bench) -> Iterator[Sides]:
     try:
         with provider() as attached, bench.program(debug_providers=attached) as program:
             program.forget()
-            ours = bench.copy.with_providers(attached)
+            ours = replace(bench.copy, debug_providers=attached)
             try:
                 ours.gaia("up", "--stack", "dev")
                 ours.purge("dev")
                 yield (
-                    Side(run=lambda: _quietly(ours.gaia("up", "--stack", "dev")), after=lambda: ours.purge("dev")),
-                    Side(run=_all(program.init, program.up, container.up), after=_all(container.remove, program.forget)),
+                    Side(run=lambda: ours.gaia("up", "--stack", "dev"), after=lambda: ours.purge("dev")),
+                    Side(
+                        run=_all(program.init, program.up, container.up),
+                        after=_all(container.remove, program.forget),
+                    ),
                 )
             finally:
                 ours.purge("dev")
@@ -136,7 +149,7 @@ def dev_cold(bench: Bench) -> Iterator[Sides]:
 def url(bench: Bench) -> Iterator[Sides]:
     """The connection URI of a stack that is up."""
     with bench.local_up():
-        yield Side(run=lambda: _quietly(bench.copy.gaia("url"))), None
+        yield Side(run=lambda: bench.copy.gaia("url")), None
 
 
 @contextmanager
@@ -144,8 +157,8 @@ def launcher(bench: Bench) -> Iterator[Sides]:
     """The shortest command, through the launcher and without it."""
     by_hand = (bench.copy.python, "-P", "-m", "ops", "--help")
     yield (
-        Side(run=lambda: _quietly(bench.copy.gaia("--help"))),
-        Side(run=lambda: _quietly(run(*by_hand, cwd=bench.copy.root, env=plain_environment()))),
+        Side(run=lambda: bench.copy.gaia("--help")),
+        Side(run=lambda: run(*by_hand, cwd=bench.copy.root, env=plain_environment())),
     )
 
 
@@ -186,6 +199,3 @@ def _all(*steps: Callable[[], object]) -> Callable[[], None]:
             step()
 
     return run_them
-
-
-def _quietly(_said: str) -> None: ...

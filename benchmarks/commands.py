@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import subprocess
 import tempfile
@@ -44,7 +45,7 @@ def run(
             stderr=complained,
             start_new_session=True,
             user=user,
-            group=user,
+            group=pwd.getpwnam(user).pw_gid if user else None,
             extra_groups=[] if user else None,
         )
         try:
@@ -56,7 +57,7 @@ def run(
         complained.seek(0)
         if code != 0:
             shown = " ".join(map(str, command))
-            raise CommandFailed(f"{shown}: exit code {code}\n{said.read()[-2000:]}{complained.read()[-4000:]}")
+            raise CommandFailed(f"{shown}: exit code {code}\n{said.read()[-1500:]}{complained.read()[-1500:]}")
         return said.read()
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from benchmarks.commands import CommandFailed, plain_environment, run
+from benchmarks.commands import plain_environment, run
 from engine.acquire import acquire
 from engine.checkout import Checkout
 from engine.stack import Stack
 from infra import settings
+from infra.local import postgres
 
 SOURCE = Path(__file__).resolve().parent.parent
 
@@ -25,6 +25,8 @@ class Copy:
     """The files that git knows or would know of, as they stand, at ``root``."""
 
     root: Path
+    debug_providers: str = ""
+    """PULUMI_DEBUG_PROVIDERS: providers that run already."""
 
     @classmethod
     def make(cls, root: Path) -> Copy:
@@ -50,7 +52,7 @@ class Copy:
 
     def gaia(self, *arguments: str) -> str:
         """Run ``./gaia`` as a person would."""
-        return run(self.root / "gaia", *arguments, cwd=self.root, env=plain_environment())
+        return run(self.root / "gaia", *arguments, cwd=self.root, env=self._environment())
 
     def configure(self, stack: str, values: dict[str, Any]) -> None:
         """Set values such as ``database.port`` in the copy's own stack file, before anything is timed."""
@@ -67,23 +69,23 @@ class Copy:
 
     def resource_count(self, stack: str) -> int:
         """How many resources the stack has, now that it is up."""
-        opened = Stack(
-            name=stack, checkout=Checkout(root=self.root), engine=self.engine, environ=plain_environment()
-        )
+        opened = Stack(name=stack, checkout=Checkout(root=self.root), engine=self.engine, environ=plain_environment())
         return opened.resource_count()
 
     def purge(self, stack: str) -> None:
         """Destroy the stack with its data, and what the checkout keeps beside it: as after a fresh clone."""
         if not (self.root / ".gaia").exists():
             return
+        file = self.root / f"Pulumi.{stack}.yaml"
+        kept = file.read_bytes()
         try:
             self.gaia("destroy", "--purge", "--yes", "--stack", stack)
-        except CommandFailed as error:
-            print(f"benchmarks: {stack} could not be destroyed, look at {self.root}: {error}", file=sys.stderr)
-            raise
-        shutil.rmtree(self.root / ".gaia")
+        finally:
+            # Nothing is left for it to do unless the command failed.
+            postgres.remove(postgres.locate(postgres.home_for(self.root, stack)))
+            shutil.rmtree(self.root / ".gaia")
+            file.write_bytes(kept)
 
-
-def on_port(database: settings.Database, port: int) -> settings.Database:
-    """The same database on another port."""
-    return replace(database, port=port)
+    def _environment(self) -> dict[str, str]:
+        attached = {"PULUMI_DEBUG_PROVIDERS": self.debug_providers} if self.debug_providers else {}
+        return {**plain_environment(), **attached}

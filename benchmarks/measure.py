@@ -16,8 +16,8 @@ def _nothing() -> None: ...
 class Side:
     """One side of a comparison. Only ``run`` is timed."""
 
-    run: Callable[[], None]
-    after: Callable[[], None] = _nothing
+    run: Callable[[], object]
+    after: Callable[[], object] = _nothing
     """Brings everything back to where it was before ``run``."""
 
 
@@ -105,7 +105,8 @@ def table(results: Sequence[Result]) -> str:
     heads = ("name", "ours (s)", "baseline (s)", "measure", "value", "bar", "", "runs")
     rows = [heads, *(_row(result) for result in results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _row(result: Result) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shutil
 import time
@@ -39,8 +38,12 @@ class Nothing(ResourceProvider):
         return CreateResult("nothing", props)
 
 
+class Idle(Resource, name="Idle"):
+    pass
+
+
 for number in range({count}):
-    Resource.__init__(type("Nothing", (Resource,), {{}}).__new__(Resource), Nothing(), f"nothing-{{number}}", {{}})
+    Idle(Nothing(), f"nothing-{{number}}", {{}})
 """
 
 
@@ -63,7 +66,8 @@ class Program:
     def init(self) -> None:
         """``pulumi stack init``, which derives the stack's key from the passphrase."""
         self._state.mkdir()
-        run(self.engine, "stack", "init", STACK, "--no-select", "--non-interactive", cwd=self.folder, env=self._environment())
+        flags = ("--no-select", "--non-interactive")
+        run(self.engine, "stack", "init", STACK, *flags, cwd=self.folder, env=self._environment())
 
     def up(self) -> None:
         """``pulumi up``"""
@@ -107,7 +111,7 @@ class Server:
         at = postgres.locate(self.home)
         self.home.mkdir()
         if at.user:
-            shutil.chown(self.home, at.user, pwd.getpwnam(at.user).pw_gid)
+            shutil.chown(self.home, at.user)
         user = self.database.user
         self._run("initdb", "-D", at.data, "-U", user, "--auth=trust", *postgres.INITDB_FLAGS)
         lines = [f"{name} = '{value}'\n" for name, value in embedded.parameters(self.database).items()]

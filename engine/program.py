@@ -8,7 +8,6 @@ is wrong; with anything else when it hasn't.
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import os
 import signal
@@ -119,7 +118,6 @@ def _users_traceback(error: BaseException, program: str) -> str:
 
 
 def _import_sdk() -> bool:
-    gc.disable()  # nothing of an import is garbage: 5 % of its time
     sys.meta_path.insert(0, ImportedOnUse("pulumi.automation"))
     try:
         import pulumi
@@ -131,8 +129,6 @@ def _import_sdk() -> bool:
             file=sys.stderr,
         )
         return False
-    gc.freeze()
-    gc.enable()
     return True
 
 

@@ -32,7 +32,7 @@ class Summary:
     """How an operation ended."""
 
     changes: Mapping[str, int]
-    """How many resources by operation: ``create``, ``update``, ``replace``, ``delete``, ``same``."""
+    """How many resources, without the stack itself, by operation: ``create``, ``update``, ``replace``, ``same``…"""
     outputs: Mapping[str, Any]
     """The stack's outputs as the engine shows them: secrets are masked."""
     resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -265,6 +265,7 @@ class _Collected:
     def __init__(self) -> None:
         self.failures: list[str] = []
         self._changes: dict[str, int] = {}
+        self._own = ""
         self._outputs: dict[str, Any] = {}
         self._resources: dict[str, dict[str, Any]] = {}
         self._drifted: list[str] = []
@@ -282,14 +283,18 @@ class _Collected:
         outputs = (metadata.get("new") or {}).get("outputs") or {}
         if metadata["type"] == STACK_TYPE:
             self._outputs = outputs or self._outputs
+            if done and metadata["op"] != "refresh":
+                self._own = metadata["op"]
         elif done:
             self._resources[metadata["type"]] = outputs
             if metadata["op"] in ("refresh", "delete", "update") and metadata.get("detailedDiff") is not None:
                 self._drifted.append(_name(metadata["urn"]))
 
     def summary(self) -> Summary:
+        # The engine counts the stack itself as a resource; nobody else does.
+        changes = {key: count - (key == self._own) for key, count in self._changes.items()}
         return Summary(
-            changes=self._changes, outputs=_plain(self._outputs), resources=self._resources, drifted=tuple(self._drifted)
+            changes=changes, outputs=_plain(self._outputs), resources=self._resources, drifted=tuple(self._drifted)
         )
 
 

@@ -116,7 +116,8 @@ def _document_lines(stack: Stack, reader: str) -> list[str]:
         "POSTGRES_PASSWORD": superuser.password,
         "DATABASE_ECHO": "false",
     }
-    return [f"{name}={value}" for name, value in variables.items()]
+    # Quotes only where they are needed: shells and Compose take them off, `docker run --env-file` does not.
+    return [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
 def _libpq(login: Login) -> dict[str, str]:

@@ -75,6 +75,8 @@ class Project:
         definition = {
             "container_name": self.backend,
             "restart": "no",
+            # In place of the image's anonymous volume, which would stay behind.
+            "tmpfs": ["/var/lib/postgresql/data"],
             "entrypoint": ["sh", "-c"],
             "command": [f'psql "$$DATABASE_URL" -Atc "{query}" && PGPASSWORD="$$POSTGRES_PASSWORD" '
                         f'psql -h postgres -U "$$POSTGRES_USER" -d "$$POSTGRES_DB" -Atc "{query}"'],

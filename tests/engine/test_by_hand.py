@@ -31,7 +31,8 @@ def test_preview_up_output_and_destroy_work_by_hand_and_from_a_subfolder(clone: 
     below = clone.root / "infra" / "local"
     assert "unchanged" in shell(clone, "pulumi up -s local --yes --skip-preview --refresh", cwd=below)
     assert "nothing to change" in shell(clone, f"{clone.root}/gaia up", cwd=below)
-    assert shell(clone, 'psql "$DATABASE_URL" -At -c "select current_user"').strip().endswith("gaia_app")
+    who = "import os, psycopg; print(psycopg.connect(os.environ['DATABASE_URL']).info.user)"
+    assert shell(clone, f'python -c "{who}"').strip().endswith("gaia_app")
     shell(clone, "pulumi destroy -s local --yes --skip-preview")
     assert clone.dirty() == ""
 
