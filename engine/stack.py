@@ -206,10 +206,8 @@ class Stack:
 
     def settle(self, run_id: str, imports: Mapping[str, str]) -> None:
         """Clear the pending creates; those in ``imports`` (URN → id) were carried out and are taken over."""
-        flags = ["--clear-pending-creates"]
-        if imports:
-            flags = [f"--import-pending-creates={urn}={id_}" for urn, id_ in imports.items()]
-        self.run("refresh", run_id, *flags)
+        pairs = (part for pair in imports.items() for part in pair)
+        self.run("refresh", run_id, "--clear-pending-creates", *(f"--import-pending-creates={part}" for part in pairs))
 
     def restore_state(self) -> Path:
         """Put the state before the last change in place of a damaged one, which is kept; returns where.
@@ -232,7 +230,7 @@ class Stack:
 
     def remove(self) -> None:
         """Forget a stack without resources: its state, its history and its working copy."""
-        self._call("stack", "rm", self.name, "--yes")
+        self._call("stack", "rm", self.name, "--yes", "--preserve-config")
         working_copy.remove(self.checkout, self.name)
 
     def _call(

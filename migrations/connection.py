@@ -114,8 +114,10 @@ def sqlalchemy_connection(connection: "psycopg.Connection[Any]") -> "Iterator[sq
 
 
 def one_sentence(message: str) -> str:
-    """The first line of what libpq or PostgreSQL said, without its prefix."""
-    line = message.strip().splitlines()[-1].strip() if message.strip() else "no reason given"
+    """What libpq or PostgreSQL gave as the reason, without what it puts before and after."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()] or ["no reason given"]
+    refused = next((line for line in lines if " failed: " in line), None)
+    line = refused.rpartition(" failed: ")[2] if refused else lines[-1]
     for prefix in ("FATAL:", "ERROR:"):
         _, found, rest = line.partition(prefix)
         line = rest.strip() if found else line

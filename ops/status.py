@@ -66,6 +66,7 @@ def _database(stack: Stack) -> dict[str, Any]:
     import psycopg
 
     from migrations import runner
+    from migrations.connection import one_sentence
     from migrations.errors import MigrationError
 
     login = stacks.login(stack, as_app=False)
@@ -74,7 +75,7 @@ def _database(stack: Stack) -> dict[str, Any]:
             number = connection.info.server_version
         at = runner.current(login.url)
     except (psycopg.OperationalError, MigrationError) as error:
-        return {"server": f"does not answer: {str(error).strip().splitlines()[-1]}"}
+        return {"server": f"does not answer: {one_sentence(str(error))}"}
     return {
         "address": f"{login.host}:{login.port}/{login.database}",
         "server_version": f"{number // 10000}.{number % 10000}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from migrations.connection import one_sentence
 from ops import stacks
 from ops.checks import Check, tell
 from ops.report import Report
@@ -31,8 +32,7 @@ def verify(report: Report, *, stack_name: str | None) -> int:
     try:
         connection = psycopg.connect(superuser.url, connect_timeout=CONNECT_TIMEOUT_S, application_name="gaia verify")
     except psycopg.OperationalError as error:
-        said = str(error).strip().splitlines()[-1]
-        hint = f"{superuser.host}:{superuser.port} does not answer ({said}): run ./gaia up, then ./gaia logs"
+        hint = f"{superuser.host}:{superuser.port} does not answer ({one_sentence(str(error))}): run ./gaia up, then ./gaia logs"
         return tell(report, stack.name, [Check("server answers", False, hint), *checks])
     checks.insert(0, Check("server answers", True))
     with connection:
@@ -152,7 +152,7 @@ def _app_login(login: stacks.Login) -> Check:
     try:
         psycopg.connect(login.url, connect_timeout=CONNECT_TIMEOUT_S).close()
     except psycopg.OperationalError as error:
-        return Check("the app can log in", False, f"{str(error).strip().splitlines()[-1]}: run ./gaia up")
+        return Check("the app can log in", False, f"{one_sentence(str(error))}: run ./gaia up")
     return Check("the app can log in", True)
 
 

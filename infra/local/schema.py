@@ -14,6 +14,7 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 from infra.local import docker_engine
 from infra.local.errors import NotReachable
 from migrations import runner, scram
+from migrations.connection import one_sentence
 from migrations.errors import MigrationError
 
 APP_USER = "gaia_app"
@@ -108,15 +109,16 @@ def _wait(props: dict[str, Any]) -> None:
     timeout_s = int(props["start_timeout_s"])
     deadline = time.monotonic() + timeout_s
     container = props.get("container")
+    restarts = docker_engine.restarts(container) if container else 0
     while True:
         try:
             psycopg.connect(url(props), connect_timeout=CONNECT_TIMEOUT_S).close()
             return
         except psycopg.OperationalError as error:
-            said = str(error).strip().splitlines()[-1]
+            said = one_sentence(str(error))
         if container:
             client = docker_engine.connect()
-            docker_engine.require_running(client, container)
+            docker_engine.require_running(client, container, restarts_before=restarts)
             if "password authentication failed" in said:
                 # The volume is older than this password: the container's own socket asks for none.
                 docker_engine.reset_password(client, container, props["superuser"], scram.verifier(props["password"]))

@@ -135,11 +135,11 @@ def test_a_server_without_a_data_directory_is_absent_and_without_a_process_stopp
     assert postgres.status(server) == "stopped"
 
 
-@pytest.mark.parametrize("pid", [str(os.getpid()), "0", "-1", "999999999", "none", ""])
+@pytest.mark.parametrize("pid", ["ours", "0", "-1", "999999999", "none", ""])
 def test_a_recorded_process_that_is_no_such_server_does_not_count(server: postgres.Server, pid: str) -> None:
     server.data.mkdir()
     (server.data / "PG_VERSION").write_text("16\n")
-    (server.data / "postmaster.pid").write_text(f"{pid}\n{server.data}\n")
+    (server.data / "postmaster.pid").write_text(f"{os.getpid() if pid == 'ours' else pid}\n{server.data}\n")
     assert postgres.status(server) == "stopped"
 
 
@@ -202,3 +202,15 @@ def test_the_current_user_starts_programs_without_a_detour(server: postgres.Serv
     command = postgres._command(replace(server, user="nobody"), "postgres")
     assert command[-1] == server.binaries / "postgres"
     assert "as_user.py" in str(command[3])
+
+
+@pytest.mark.parametrize(("name", "where", "status"), [("postgres", "data", "running"), ("postgres", ".", "stopped")])
+def test_only_a_postgres_of_this_very_directory_counts_as_running(
+    server: postgres.Server, monkeypatch: pytest.MonkeyPatch, name: str, where: str, status: str
+) -> None:
+    server.data.mkdir()
+    (server.data / "PG_VERSION").write_text("16\n")
+    (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n")
+    monkeypatch.setattr("psutil.Process.name", lambda self: name)
+    monkeypatch.setattr("psutil.Process.cwd", lambda self: str((server.home / where).resolve()))
+    assert postgres.status(server) == status

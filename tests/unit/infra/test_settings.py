@@ -22,7 +22,7 @@ from infra.settings import Settings, SettingsError
 ROOT = Path(__file__).resolve().parents[3]
 STACK_FILES = sorted(ROOT.glob("Pulumi.*.yaml"))
 TARGETS = ("docker", "embedded", "gcp")
-FEW = examples(max_examples=8, deadline=None, database=None)
+FEW = examples(max_examples=6, deadline=None, database=None)
 
 BAD: dict[str, tuple[Any, ...]] = {
     "target": ("podman", 3, None, True),
