@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,7 @@ def prepare(checkout: Checkout) -> None:
     if not checkout.passphrase.exists():
         _write_once(checkout.passphrase, secrets.token_urlsafe(32), mode=0o600)
     wrapper = checkout.wrapper_folder / "pulumi"
-    script = f'#!/bin/sh\n# The engine, prepared as the commands of ./gaia prepare it.\nexec "{checkout.root}/gaia" pulumi "$@"\n'
+    script = f'#!/bin/sh\n# The engine, prepared as ./gaia prepares it.\nexec "{checkout.root}/gaia" pulumi "$@"\n'
     if not wrapper.exists() or wrapper.read_text(encoding="utf-8") != script:
         wrapper.parent.mkdir(exist_ok=True)
         write(wrapper, script, mode=0o755)
@@ -106,20 +107,23 @@ def prepare(checkout: Checkout) -> None:
 
 def write(file: Path, text: str, *, mode: int) -> None:
     """Write a file as a whole, or not at all."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        out.write(text)
-    aside.chmod(mode)
+    aside = _written_aside(file, text, mode=mode)
     aside.replace(file)
 
 
 def _write_once(file: Path, text: str, *, mode: int) -> None:
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    write(aside, text, mode=mode)
+    aside = _written_aside(file, text, mode=mode)
     try:
         os.link(aside, file)  # unlike a rename, this never overwrites what another run wrote first
     except FileExistsError:
         pass
     finally:
         aside.unlink()
+
+
+def _written_aside(file: Path, text: str, *, mode: int) -> Path:
+    descriptor, aside = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        os.fchmod(descriptor, mode)
+        out.write(text)
+    return Path(aside)

@@ -61,28 +61,47 @@ def is_made(root: Path) -> bool:
 
 
 def make(root: Path, cache: Path) -> None:
-    """Run ``uv sync``: with the uv on PATH, and where that fails with the one of uv.lock."""
+    """Run ``uv sync`` and stamp the environment."""
     started = time.monotonic()
     venv = root / ".venv"
     (venv / ".gaia-lock").unlink(missing_ok=True)
     _say("making the environment in .venv from uv.lock (once for each checkout) ...")
     lock = (root / "uv.lock").read_bytes()
     _remove_half_made(venv)
-    on_path = shutil.which("uv")
-    if not (on_path and _works(on_path) and _sync(on_path, root)):
-        uv = wheels.fetch("uv", lock=root / "uv.lock", cache=cache, say=_say) / "bin" / "uv"
-        if not _sync(str(uv), root):
-            raise EnvironmentFailed(
-                "uv couldn't make the environment (its reason is above); mend that, then run the command again."
-            )
+    _sync_with_any_uv(root, cache, "--no-dev")
     _write(venv / ".gaia-root", f"{root}\n".encode())
     _write(venv / ".gaia-lock", lock)
     _say(f"the environment is ready after {time.monotonic() - started:.0f} s.")
 
 
-def _sync(uv: str, root: Path) -> bool:
+def add_development_tools(root: Path) -> None:
+    """Install the development group of uv.lock too, unless it is there.
+
+    Raises EnvironmentFailed, wheels.DownloadError.
+    """
+    lock, stamp = (root / "uv.lock").read_bytes(), root / ".venv" / ".gaia-lock-dev"
+    if stamp.exists() and stamp.read_bytes() == lock:
+        return
+    _say("installing the development tools of uv.lock (once for each checkout) ...")
+    _sync_with_any_uv(root, wheels.cache_folder(), "--group=dev")
+    _write(stamp, lock)
+
+
+def _sync_with_any_uv(root: Path, cache: Path, group: str) -> None:
+    """With the uv on PATH, and where that fails with the one of uv.lock."""
+    on_path = shutil.which("uv")
+    if on_path and _works(on_path) and _sync(on_path, root, group):
+        return
+    uv = wheels.fetch("uv", lock=root / "uv.lock", cache=cache, say=_say) / "bin" / "uv"
+    if not _sync(str(uv), root, group):
+        raise EnvironmentFailed(
+            "uv couldn't make the environment (its reason is above); mend that, then run the command again."
+        )
+
+
+def _sync(uv: str, root: Path, group: str) -> bool:
     """Whether ``uv sync`` succeeded. Packages that someone added stay (``--inexact``)."""
-    command = [uv, "sync", "--frozen", "--no-dev", "--inexact", "--project", str(root), "--no-python-downloads"]
+    command = [uv, "sync", "--frozen", group, "--inexact", "--project", str(root), "--no-python-downloads"]
     if not sys.stderr.isatty():
         command.append("--quiet")  # its errors still show; on a terminal it draws its progress
     ours = {"UV_PROJECT_ENVIRONMENT": str(root / ".venv"), "UV_PYTHON": sys.executable}

@@ -11,7 +11,9 @@
     ├── StackBusy            another run holds the stack
     ├── StackMissing         the stack was never made
     ├── PassphraseWrong      the stack's secrets can't be opened
-    └── StateDamaged         the stack's state can't be read
+    ├── StateDamaged         the stack's state can't be read
+    ├── StateWhole           the state to be restored isn't damaged
+    └── ValueUnreadable      a value for a stack file isn't YAML
 """
 
 from __future__ import annotations
@@ -67,3 +69,11 @@ class PassphraseWrong(EngineError):
 
 class StateDamaged(EngineError):
     """The stack's state can't be read; it is restored only on request."""
+
+
+class StateWhole(EngineError):
+    """Somebody asked to go back to an earlier state, but the latest one is fine."""
+
+
+class ValueUnreadable(EngineError):
+    """A value for a stack file isn't YAML."""

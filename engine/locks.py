@@ -70,9 +70,7 @@ def begin(checkout: Checkout, stack: str, command: str, say: Say) -> Run:
         end_leftovers(before.run_id, say)
     release_dead_locks(checkout, stack, say)
     me = psutil.Process()
-    run = Run(
-        run_id=uuid.uuid4().hex, pid=me.pid, started=me.create_time(), command=command, user=_user()
-    )
+    run = Run(run_id=uuid.uuid4().hex, pid=me.pid, started=me.create_time(), command=command, user=_user())
     write(checkout.run_file(stack, "json"), json.dumps(asdict(run)), mode=0o600)
     return run
 
@@ -120,9 +118,11 @@ def release_dead_locks(checkout: Checkout, stack: str, say: Say) -> None:
         try:
             lock = json.loads(file.read_text(encoding="utf-8"))
             host, pid, since = lock["hostname"], int(lock["pid"]), lock["timestamp"]
+            if not isinstance(since, str):
+                raise TypeError("its timestamp is no text")
         except FileNotFoundError:
             continue  # released meanwhile
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StackBusy(
                 f"stack {stack} has a lock that can't be read ({file}: {error}); "
                 "make sure that no other run goes on, then: pulumi cancel"
@@ -145,20 +145,12 @@ def _lives_since(pid: int, timestamp: str) -> bool:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        taken = datetime.fromisoformat(_whole_microseconds(timestamp)).timestamp()
+        taken = datetime.fromisoformat(timestamp).timestamp()
         return process.create_time() <= taken + 1
     except psutil.NoSuchProcess:
         return False
     except (psutil.Error, ValueError):
         return True  # in doubt it lives
-
-
-def _whole_microseconds(timestamp: str) -> str:
-    # Go writes nanoseconds; Python reads six digits at most before 3.11 and more since, but cut is cut.
-    head, dot, rest = timestamp.partition(".")
-    digits = "".join(c for c in rest if c.isdigit())[:6] if dot else ""
-    zone = rest.lstrip("0123456789") if dot else ""
-    return f"{head}.{digits}{zone}" if dot else timestamp
 
 
 def _busy(stack: str, run: Run | None) -> str:

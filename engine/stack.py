@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from engine import checkout as places
 from engine import locks, working_copy
 from engine.checkout import Checkout
-from engine.errors import StackMissing, StateDamaged
+from engine.errors import StackMissing, StateDamaged, StateWhole
 from engine.failures import explained
 
 Operation = Literal["up", "preview", "destroy", "refresh"]
@@ -95,7 +96,9 @@ class Stack:
         needed = places.pulumi_environment(self.checkout, self.environ, stack=self.name, engine=self.engine)
         marked = {locks.RUN_MARK: run_id} if run_id else {}
         # A virtual environment of the caller's would lead the engine's Python astray.
-        kept = {key: value for key, value in self.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
+        kept = {
+            key: value for key, value in self.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
+        }
         return {**kept, **needed, **marked}
 
     def make(self) -> None:
@@ -116,7 +119,12 @@ class Stack:
             places.write(copy, (Path(scratch) / copy.name).read_text(encoding="utf-8"), mode=0o600)
 
     def run(
-        self, operation: Operation, run_id: str, *flags: str, on_event: OnEvent | None = None, secrets: Sequence[str] = ()
+        self,
+        operation: Operation,
+        run_id: str,
+        *flags: str,
+        on_event: OnEvent | None = None,
+        secrets: Sequence[str] = (),
     ) -> Summary:
         """Run an operation and report each event of the engine. Raises ``OperationFailed`` with what went wrong.
 
@@ -175,7 +183,7 @@ class Stack:
             except StackMissing:
                 return {}
         try:
-            return json.loads(self.state_file.read_text(encoding="utf-8"))["checkpoint"].get("latest") or {}
+            return _deployment(self.state_file)
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -212,19 +220,24 @@ class Stack:
     def restore_state(self) -> Path:
         """Put the state before the last change in place of a damaged one, which is kept; returns where.
 
-        Raises ``StateDamaged`` where there is no state to go back to.
+        Raises ``StateDamaged`` where there is no state to go back to, ``StateWhole`` where the state is fine.
         """
+        try:
+            self.deployment()
+        except StateDamaged:
+            pass
+        else:
+            raise StateWhole(f"the state of stack {self.name} is not damaged: run ./gaia up without --restore-state")
         backup = self.state_file.with_name(f"{self.state_file.name}.bak")
         try:
-            json.loads(backup.read_text(encoding="utf-8"))["checkpoint"]
-        except (OSError, ValueError, KeyError, TypeError):
+            _deployment(backup)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             raise StateDamaged(
                 f"stack {self.name} has no earlier state to go back to ({backup}): move {self.state_file} away; "
                 "the next up takes the database over with its data"
             ) from None
-        kept = self.state_file.with_name(f"{self.state_file.name}.damaged")
-        if self.state_file.exists():
-            self.state_file.replace(kept)
+        kept = self.state_file.with_name(f"{self.state_file.name}.damaged-{time.strftime('%Y%m%d_%H%M%S')}")
+        self.state_file.replace(kept)
         places.write(self.state_file, backup.read_text(encoding="utf-8"), mode=0o600)
         return kept
 
@@ -296,6 +309,14 @@ class _Collected:
         )
 
 
+def _deployment(file: Path) -> dict[str, Any]:
+    """The deployment of a file backend's checkpoint. Raises what reading another shape raises."""
+    latest = json.loads(file.read_text(encoding="utf-8"))["checkpoint"].get("latest") or {}
+    for entry in [*(latest.get("resources") or []), *(op["resource"] for op in latest.get("pending_operations") or [])]:
+        _ = entry["type"]
+    return latest
+
+
 def _name(urn: str) -> str:
     return urn.rsplit("::", 1)[-1]
 
@@ -322,14 +343,14 @@ def _cancel(process: subprocess.Popen[str], run_id: str) -> None:
     locks.end_leftovers(run_id, lambda _said: None)
 
 
-_SECRET_KEY = "4dabf18193072939515e22adb298388d"
+_SIGNATURE = "4dabf18193072939515e22adb298388d"
 """Marks a secret in exported values: https://www.pulumi.com/docs/iac/concepts/secrets/ (its signature key)."""
 
 
 def _plain(value: Any) -> Any:
     """Exported values without their wrapping: a secret becomes its plain text where it was exported so."""
     if isinstance(value, dict):
-        if _SECRET_KEY in value:
+        if _SIGNATURE in value:
             return json.loads(value["plaintext"]) if "plaintext" in value else "[secret]"
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value
@@ -343,8 +364,8 @@ def by_hand(checkout: Checkout, engine: Path, arguments: Sequence[str], environ:
         stack = Stack(name=name, checkout=checkout, engine=engine, environ=environ)
         stack.make()
         variables = stack.environment()
-        command = next((argument for argument in arguments if not argument.startswith("-")), "")
-        if command in _CHANGING:
+        command = next((argument for argument in arguments if argument in _CHANGING), None)
+        if command:
             # Our lock ends with the exec; from then on Pulumi's own, in the backend, guards the stack.
             with locks.held(checkout, name, f"pulumi {command}", _to_stderr) as run:
                 variables[locks.RUN_MARK] = run.run_id
@@ -358,9 +379,10 @@ def _named_stack(arguments: Sequence[str]) -> str | None:
     for position, argument in enumerate(arguments):
         if argument in ("-s", "--stack") and position + 1 < len(arguments):
             return arguments[position + 1]
-        for flag in ("--stack=", "-s="):
-            if argument.startswith(flag):
-                return argument.removeprefix(flag)
+        if argument.startswith("--stack="):
+            return argument.removeprefix("--stack=")
+        if argument.startswith("-s") and argument != "-s":
+            return argument.removeprefix("-s").removeprefix("=")
     return None
 
 

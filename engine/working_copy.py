@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from engine.checkout import Checkout, write
+from engine.errors import ValueUnreadable
 
 _SALT = "encryptionsalt"
 
@@ -25,7 +26,9 @@ def refresh(checkout: Checkout, stack: str) -> None:
     if not copy.exists():
         text = committed
     else:
-        text = merged(committed, base.read_text(encoding="utf-8") if base.exists() else committed, copy.read_text("utf-8"))
+        text = merged(
+            committed, base.read_text(encoding="utf-8") if base.exists() else committed, copy.read_text("utf-8")
+        )
     write(copy, text, mode=0o600)
     write(base, committed, mode=0o600)
 
@@ -33,22 +36,33 @@ def refresh(checkout: Checkout, stack: str) -> None:
 def merged(committed: str, base: str, copy: str) -> str:
     """The committed text with what the copy has set beyond its base. What was committed since then wins."""
     new, old, own = _document(committed), _document(base), _document(copy)
-    new_config, old_config = _config(new), _config(old)
-    kept = {
-        key: value
-        for key, value in _config(own).items()
-        if value != old_config.get(key) and new_config.get(key) == old_config.get(key)
-    }
-    if not kept and _SALT not in own:
+    config = _carried(_config(new), _config(old), _config(own))
+    if config == _config(new) and _SALT not in own:
         return committed
-    document = {**new, "config": {**new_config, **kept}}
+    document = {**new, "config": config}
     if _SALT in own and _SALT not in new:
         document[_SALT] = own[_SALT]
     return yaml.safe_dump(document, sort_keys=False)
 
 
+def _carried(new: dict[str, Any], old: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """``new`` with each value that ``own`` has beyond ``old``, unless ``new`` changed that very value too."""
+    carried = dict(new)
+    for key, value in own.items():
+        before, now = old.get(key), new.get(key)
+        if isinstance(value, dict) and isinstance(now, dict):
+            carried[key] = _carried(now, before if isinstance(before, dict) else {}, value)
+        elif value != before and now == before:
+            carried[key] = value
+    return carried
+
+
 def set_value(checkout: Checkout, stack: str, path: str, text: str) -> None:
-    """Set one value, such as ``database.port`` to ``5433``, in the working copy alone."""
+    """Set one value, such as ``database.port`` to ``5433``, in the working copy alone. Raises ``ValueUnreadable``."""
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ValueUnreadable(f"--set {path}={text}: the value is not valid YAML; put it in quotes") from None
     refresh(checkout, stack)
     copy = checkout.working_copy(stack)
     document = _document(copy.read_text(encoding="utf-8"))
@@ -60,10 +74,10 @@ def set_value(checkout: Checkout, stack: str, path: str, text: str) -> None:
         for part in rest[:-1]:
             at[part] = dict(at[part]) if isinstance(at.get(part), dict) else {}
             at = at[part]
-        at[rest[-1]] = yaml.safe_load(text)
+        at[rest[-1]] = value
         config[name] = section
     else:
-        config[name] = yaml.safe_load(text)
+        config[name] = value
     write(copy, yaml.safe_dump({**document, "config": config}, sort_keys=False), mode=0o600)
 
 

@@ -6,6 +6,7 @@ before the engine starts. Both end in ``parse()``, plain data in and frozen data
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -39,11 +40,14 @@ def _matches(pattern: str, expected: str) -> AfterValidator:
 
 
 Identifier = Annotated[str, _matches(r"[a-z_][a-z0-9_]{0,62}", "a lower-case PostgreSQL name of at most 63 characters")]
-Memory = Annotated[str, _matches(r"[1-9][0-9]*(kB|MB|GB)", "a size such as 256MB (units: kB, MB, GB)")]
-Duration = Annotated[str, _matches(r"0|[1-9][0-9]*(ms|s|min|h|d)", "a time such as 10min (units: ms, s, min, h, d)")]
+Memory = Annotated[str, _matches(r"[1-9][0-9]{0,8}(kB|MB|GB)", "a size such as 256MB (units: kB, MB, GB)")]
+Duration = Annotated[
+    str, _matches(r"0|[1-9][0-9]{0,8}(ms|s|min|h|d)", "a time such as 10min (units: ms, s, min, h, d)")
+]
 DockerName = Annotated[str, _matches(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "a Docker name: letters, digits, _ . -")]
 Port = Annotated[int, Field(ge=1024, le=65535)]
-Loopback = Annotated[str, _matches(r"127(\.[0-9]{1,3}){3}", "a loopback address such as 127.0.0.1")]
+_OCTET = r"(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+Loopback = Annotated[str, _matches(rf"127(\.{_OCTET}){{3}}", "a loopback address such as 127.0.0.1")]
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 
@@ -192,9 +196,12 @@ def read(stack: str, file: Path, environ: Mapping[str, str]) -> Settings:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
-        known = ", ".join(sorted(path.name.split(".")[1] for path in file.parent.glob("Pulumi.*.yaml"))) or "none"
+        names = (path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in file.parent.glob("Pulumi.*.yaml"))
+        known = ", ".join(sorted(names)) or "none"
         raise SettingsError(name, [f"no such stack file; known stacks: {known}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(name, [f"can't be read: {error.strerror}"]) from None
+    except (yaml.YAMLError, ValueError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise SettingsError(name, [f"is not valid YAML{line}: {getattr(error, 'problem', error)}"]) from None
@@ -209,31 +216,75 @@ def read(stack: str, file: Path, environ: Mapping[str, str]) -> Settings:
         elif ":" not in str(key):
             faults.append(f"{key}: unknown key; keys start with {NAMESPACE}:")
     password = data.pop("password", None)
-    if isinstance(password, str):
+    if password is not None and not (isinstance(password, dict) and set(password) == {"secure"}):
         faults.append("password: stands in plain text; store it with: pulumi config set --secret password")
     faults += _password_faults("POSTGRES_PASSWORD", environ.get("POSTGRES_PASSWORD"))
     return parse(stack, data, extra_faults=faults)
 
 
 def parse(stack: str, data: Mapping[str, Any], *, extra_faults: list[str] | None = None) -> Settings:
-    """Check plain data and return ``Settings``. Raises ``SettingsError`` with every fault, ``extra_faults`` included."""
+    """Check plain data and return ``Settings``. Raises ``SettingsError`` with every fault, ``extra_faults`` too."""
     file = f"Pulumi.{stack}.yaml"
     faults = list(extra_faults or [])
     target = data.get("target")
-    sections: dict[str, Any] = {"docker": {}, "embedded": {}, "gcp": {}}
-    filled = {**({target: {}} if target in sections else {}), **data}
+    if isinstance(target, str) and target in SECTIONS:
+        faults += [
+            f"{section}: belongs to target {section}, but the target is {target}"
+            for section in SECTIONS
+            if section != target and section in data
+        ]
+        # A section may be left out, or empty: its defaults count.
+        data = {**data, target: data.get(target) or {}}
+    if "stack" in data:
+        faults.append(f"stack: unknown key; known: {', '.join(_known_keys(()))}")
+    settings = None
     try:
-        settings = TypeAdapter(Settings).validate_json(json.dumps({"stack": stack, **filled}, default=str))
+        settings = _adapter().validate_json(json.dumps({**data, "stack": stack}))
     except ValidationError as error:
         faults += [_sentence(item) for item in error.errors(include_url=False)]
-        raise SettingsError(file, _unique(faults)) from None
-    for section in sections:
-        if section != settings.target and getattr(settings, section) is not None:
-            faults.append(f"{section}: belongs to target {section}, but the target is {settings.target}")
-    faults += [fault for rule in RULES if (fault := rule(settings))]
-    if faults:
+    except (TypeError, ValueError) as error:
+        faults.append(f"holds a value that no setting can have ({str(error)[:200]})")
+    # Rules look at whole settings: where single values are wrong, at the rest of them.
+    faults += [fault for rule in RULES if (fault := rule(settings or _without_faults(data, stack)))]
+    if faults or settings is None:
         raise SettingsError(file, _unique(faults))
     return settings
+
+
+SECTIONS = ("docker", "embedded", "gcp")
+"""The sections that belong to one target each."""
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Settings]:
+    return TypeAdapter(Settings)
+
+
+def _without_faults(data: Mapping[str, Any], stack: str) -> Settings:
+    """The settings with those values that are fine, and defaults for the others."""
+    try:
+        left = json.loads(json.dumps({**data, "stack": stack, "target": "embedded"}))
+        for section in SECTIONS:
+            left.pop(section, None)
+        for _ in range(len(json.dumps(left))):
+            try:
+                return _adapter().validate_python(left)
+            except ValidationError as error:
+                for item in error.errors(include_url=False):
+                    _drop(left, item["loc"])
+    except (TypeError, ValueError):
+        pass
+    return Settings(stack=stack, target="embedded")
+
+
+def _drop(data: dict[str, Any], loc: tuple[Any, ...]) -> None:
+    at: Any = data
+    for part in loc[:-1]:
+        if not isinstance(at, dict) or part not in at:
+            return
+        at = at[part]
+    if isinstance(at, dict) and loc:
+        at.pop(loc[-1], None)
 
 
 def _pool_within_connections(settings: Settings) -> str | None:
@@ -245,8 +296,8 @@ def _pool_within_connections(settings: Settings) -> str | None:
     if needed <= allowed:
         return None
     return (
-        f"database.pool: two revisions of {pool.max_instances} instances with {pool.size} + {pool.overflow} connections "
-        f"need {needed}, but only {allowed} of tuning.max_connections {tuning.max_connections} may be used; "
+        f"database.pool: two revisions of {pool.max_instances} instances with {pool.size} + {pool.overflow} "
+        f"connections need {needed}, but only {allowed} of tuning.max_connections {tuning.max_connections} may be used; "
         "make the pool smaller or max_connections larger"
     )
 

@@ -301,13 +301,15 @@ def _patiently(step: _Step, perform: Callable[[_Step], None], on_event: OnEvent 
     """Perform ``step``, again after a pause if it can't get a lock: others get their turn in between."""
     for attempt in range(1, LOCK_ATTEMPTS + 1):
         try:
-            return perform(step)
+            perform(step)
         except LockTimeout:
             if attempt == LOCK_ATTEMPTS:
                 raise
             message = f"{step.revision} waits for a lock ({attempt} of {LOCK_ATTEMPTS})"
             _tell(on_event, Event(kind="retrying", message=message, revision=step.revision))
             time.sleep(min(_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S))
+        else:
+            return
 
 
 @contextmanager

@@ -104,6 +104,8 @@ def _container_logs(container: str, lines: int, follow: bool) -> int:
 
 def _document_lines(stack: Stack, reader: str) -> list[str]:
     """The variables of the source document. The backend's URL is the app's login; the superuser is the container's."""
+    if reader not in ("host", "docker"):
+        raise UsageFault(f"--for {reader}: must be host or docker")
     app, superuser = stacks.login(stack, as_app=True), stacks.login(stack, as_app=False)
     if reader == "docker":
         if superuser.container is None:

@@ -21,7 +21,10 @@ class Check:
 def tell(report: Report, stack: str, checks: list[Check]) -> int:
     """Print the checks; returns the exit code."""
     ok = all(check.ok for check in checks)
-    lines = [f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f": {check.hint}" if check.hint else "") for check in checks]
+    lines = [
+        f"{'ok  ' if check.ok else 'FAIL'}  {check.name}" + (f": {check.hint}" if check.hint else "")
+        for check in checks
+    ]
     failed = sum(not check.ok for check in checks)
     lines.append(f"{len(checks) - failed} of {len(checks)} checks hold" + (f", {failed} failed" if failed else ""))
     report.result("\n".join(lines), {"ok": ok, "stack": stack, "checks": [asdict(check) for check in checks]})

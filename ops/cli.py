@@ -65,7 +65,9 @@ def up(
     """Bring the database up: server, roles, schema. Run it again to mend what drifted."""
     from ops import up as module
 
-    return _run(json, lambda report: module.up(report, stack_name=stack, changes=changes or [], restore_state=restore_state))
+    return _run(
+        json, lambda report: module.up(report, stack_name=stack, changes=changes or [], restore_state=restore_state)
+    )
 
 
 @app.command(rich_help_panel=DAILY, epilog=_example("./gaia preview --refresh"))
@@ -127,13 +129,12 @@ def url(stack: StackOption = None, as_user: AsOption = "superuser", json: JsonOp
     return _run(json, lambda report: access.url(report, stack_name=stack, as_user=as_user))
 
 
-@app.command(
-    rich_help_panel=INSPECT, epilog=_example('eval "$(./gaia env)"', "./gaia env --file .env --for docker")
-)
+@app.command(rich_help_panel=INSPECT, epilog=_example('eval "$(./gaia env)"', "./gaia env --file .env --for docker"))
 def env(
     stack: StackOption = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Write DATABASE_URL, POSTGRES_*, DATABASE_ECHO to this file (mode 0600).")
+        Path | None,
+        typer.Option("--file", help="Write DATABASE_URL, POSTGRES_*, DATABASE_ECHO to this file (mode 0600)."),
     ] = None,
     reader: Annotated[str, typer.Option("--for", metavar="host|docker", help="Who reads the file.")] = "host",
 ) -> int:

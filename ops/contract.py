@@ -41,19 +41,17 @@ def as_env(contract: Outputs) -> str:
 
 def as_github(contract: Outputs) -> str:
     """Lines for ``$GITHUB_OUTPUT``: ``name=value``; nulls and masked values are left out."""
-    return "\n".join(f"{name}={value}" for name, value in _texts(contract))
+    # A line break would start another output of the workflow.
+    return "\n".join(f"{name}={' '.join(value.split())}" for name, value in _texts(contract))
 
 
 def as_cloudrun(contract: Outputs) -> str:
     """The flags that ``gcloud run deploy`` takes, one a line. Raises ``UsageFault`` on a local stack."""
     if contract["target"] != "gcp":
         raise UsageFault(
-            f"stack {contract['environment']} runs on target {contract['target']}: only a stack on gcp has Cloud Run flags"
+            f"stack {contract['environment']} runs on target {contract['target']}: "
+            "only a stack on gcp has Cloud Run flags"
         )
-    flags = [
-        f"--add-cloudsql-instances={contract['instance_connection_name']}",
-        f"--service-account={contract['runtime_service_account']}",
-    ]
     references = {
         "DB_USER": contract["user_secret"],
         "DB_PASSWORD": contract["password_secret"],
@@ -61,13 +59,19 @@ def as_cloudrun(contract: Outputs) -> str:
         "DATABASE_URL": contract["database_url_secret"],
     }
     mounted = ",".join(f"{name}={_secret_name(ref)}:{ref['version']}" for name, ref in references.items() if ref)
+    flags = [f"--{flag}={contract[name]}" for flag, name in _CLOUD_RUN_FLAGS if contract[name] is not None]
     if mounted:
         flags.append(f"--set-secrets={mounted}")
-    for flag, name in (("vpc-connector", "vpc_connector"), ("vpc-egress", "vpc_egress"), ("max-instances", "max_instances")):
-        if contract[name] is not None:
-            flags.append(f"--{flag}={contract[name]}")
     return "\n".join(shlex.quote(flag) for flag in flags)
 
+
+_CLOUD_RUN_FLAGS = (
+    ("add-cloudsql-instances", "instance_connection_name"),
+    ("service-account", "runtime_service_account"),
+    ("vpc-connector", "vpc_connector"),
+    ("vpc-egress", "vpc_egress"),
+    ("max-instances", "max_instances"),
+)
 
 FORMS: dict[str, Callable[[Outputs], str]] = {
     "json": as_json,

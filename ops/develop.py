@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 from engine import checkout as places
 from ops import stacks
@@ -27,7 +24,9 @@ def setup(report: Report) -> int:
         engine = acquire(say=working.now if sys.stderr.isatty() else working.done, environ=os.environ)
         working.now("installing the development tools")
         _development_tools(checkout)
-    text = f"engine {engine.version}: {engine.source} ({engine.pulumi})\nready in {report.seconds:.1f} s; next: ./gaia up"
+    text = (
+        f"engine {engine.version}: {engine.source} ({engine.pulumi})\nready in {report.seconds:.1f} s; next: ./gaia up"
+    )
     document = {
         "ok": True,
         "engine": {"version": engine.version, "source": engine.source, "path": str(engine.pulumi)},
@@ -59,25 +58,18 @@ def check(report: Report) -> int:
 
 def _python(checkout: places.Checkout, module: str, *arguments: str) -> int:
     # The tests make stacks of their own: what was chosen for this shell must not leak into them.
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("GAIA_STACK", "PULUMI_", "POSTGRES_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("GAIA_STACK", "PULUMI_", "POSTGRES_"))
+    }
     command = [sys.executable, "-m", module, *arguments]
     return subprocess.run(command, cwd=checkout.root, env=kept, check=False).returncode
 
 
 def _development_tools(checkout: places.Checkout) -> None:
-    """Install the development group of the lock, unless it is there."""
-    lock, stamp = checkout.root / "uv.lock", checkout.root / ".venv" / ".gaia-lock-dev"
-    if stamp.exists() and filecmp.cmp(lock, stamp, shallow=False):
-        return
-    from engine.environment import uv
+    from engine.environment import EnvironmentFailed, add_development_tools
+    from engine.wheels import DownloadError
 
-    command = [str(uv()), "sync", "--frozen", "--inexact", "--quiet"]
-    done = subprocess.run(command, cwd=checkout.root, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise Missing(f"the development tools can't be installed: {done.stderr.strip().splitlines()[-1]}")
-    shutil.copyfile(lock, stamp)
-
-
-def docs_folder() -> Path:
-    """Where the pages of the commands lie."""
-    return places.here().root / "docs"
+    try:
+        add_development_tools(checkout.root)
+    except (EnvironmentFailed, DownloadError, OSError) as error:
+        raise Missing(f"the development tools can't be installed: {error}") from None

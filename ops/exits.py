@@ -56,7 +56,12 @@ _CODES = {
     "StackMissing": MISSING,
     "BinariesMissing": MISSING,
     "DockerMissing": MISSING,
+    "NoDatabaseUrl": USAGE,
+    "ValueUnreadable": USAGE,
+    "StateWhole": USAGE,
+    "ConnectionFailed": MISSING,
     "StackBusy": BUSY,
+    "Busy": BUSY,
     "StateDamaged": REFUSED,
     "DataDirectoryError": REFUSED,
 }

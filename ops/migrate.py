@@ -83,7 +83,9 @@ def new(report: Report, *, stack_name: str | None, title: str) -> int:
         report.result(f"alembic could not write the revision: {said}", {"ok": False, "error": said})
         return FAILED
     file = next((line.split()[1] for line in lines if line.startswith("Generating ")), "")
-    report.result(f"wrote {file}: read it, then ./gaia migrate upgrade", {"ok": True, "stack": stack.name, "file": file})
+    report.result(
+        f"wrote {file}: read it, then ./gaia migrate upgrade", {"ok": True, "stack": stack.name, "file": file}
+    )
     return FINE
 
 

@@ -63,7 +63,11 @@ def with_engine(checkout: Checkout, name: str, say: Say) -> Stack:
 
     if name not in checkout.stacks():
         raise UsageFault(f"there is no stack {name}: no file Pulumi.{name}.yaml; known: {', '.join(checkout.stacks())}")
-    if name not in LOCAL_STACKS and read_settings(checkout, name).target == "gcp" and places.has_own_backend(checkout, os.environ):
+    if (
+        name not in LOCAL_STACKS
+        and read_settings(checkout, name).target == "gcp"
+        and places.has_own_backend(checkout, os.environ)
+    ):
         raise UsageFault(
             f"stack {name} keeps its state in a backend of your own, never in this checkout: "
             "set PULUMI_BACKEND_URL (and the passphrase or key that its secrets need)"

@@ -52,7 +52,9 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
         _require_target(stack, settings, working)
         with locks.held(checkout, name, "./gaia up", report.say) as run:
             if restore_state:
-                report.say(f"went back to the state before the last change; the damaged one is kept: {stack.restore_state()}")
+                report.say(
+                    f"went back to the state before the last change; the damaged one is kept: {stack.restore_state()}"
+                )
             stack.make()
             stacks.remember(checkout, name)
             _settle(stack, settings, run.run_id, report)
@@ -95,20 +97,23 @@ def destroy(report: Report, *, stack_name: str | None, purge: bool, yes: bool) -
     settings = stacks.read_settings(stack.checkout, stack.name)
     if purge and not yes:
         _confirm(f"This deletes all data of stack {stack.name}, for good.", stack.name)
-    with report.working("destroying") as working, locks.held(stack.checkout, stack.name, "./gaia destroy", report.say) as run:
+    with (
+        report.working("destroying") as working,
+        locks.held(stack.checkout, stack.name, "./gaia destroy", report.say) as run,
+    ):
         _require_target(stack, settings, working)
         made = stack.state_file.exists() if stack.has_own_backend else True
+        deleted = 0
         if made:
             stack.make()
             _settle(stack, settings, run.run_id, report)
-            summary = stack.run("destroy", run.run_id, on_event=_Progress(working))
+            deleted = stack.run("destroy", run.run_id, on_event=_Progress(working)).changes.get("delete", 0)
         if purge:
             working.now("removing the data")
             _purge(stack, settings)
             if made:
                 stack.remove()
         stacks.forget(stack.checkout, stack.name)
-    deleted = summary.changes.get("delete", 0) if made else 0
     kept = "its data is gone" if purge else f"its data is kept; ./gaia up --stack {stack.name} brings it back"
     text = f"stack {stack.name} destroyed in {report.seconds:.1f} s; {kept}"
     report.result(
@@ -287,7 +292,7 @@ def _tell_up(report: Report, stack: Stack, settings: Settings, summary: Summary)
         f"stack {stack.name} is up ({settings.target}): {counted or 'nothing to change'}",
         f"  {where}",
         f"  schema at revision {revision}; {seconds:.1f} s",
-        "next: ./gaia psql · ./gaia verify · eval \"$(./gaia env)\"",
+        'next: ./gaia psql · ./gaia verify · eval "$(./gaia env)"',
     ]
     document = {
         "ok": True,

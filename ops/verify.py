@@ -32,7 +32,8 @@ def verify(report: Report, *, stack_name: str | None) -> int:
     try:
         connection = psycopg.connect(superuser.url, connect_timeout=CONNECT_TIMEOUT_S, application_name="gaia verify")
     except psycopg.OperationalError as error:
-        hint = f"{superuser.host}:{superuser.port} does not answer ({one_sentence(str(error))}): run ./gaia up, then ./gaia logs"
+        said = one_sentence(str(error))
+        hint = f"{superuser.host}:{superuser.port} does not answer ({said}): run ./gaia up, then ./gaia logs"
         return tell(report, stack.name, [Check("server answers", False, hint), *checks])
     checks.insert(0, Check("server answers", True))
     with connection:
@@ -98,7 +99,11 @@ def _settings_in_effect(connection: Connection, settings: Settings) -> Iterator[
         yield Check(f"setting {name}", same, "" if same else f"is {live}, not {wanted}: run ./gaia up")
 
 
-_UNITS = {"8kB": ("pg_size_bytes(%s)", 8192), "kB": ("pg_size_bytes(%s)", 1024), "ms": ("1000 * extract(epoch FROM %s::interval)", 1)}
+_UNITS = {
+    "8kB": ("pg_size_bytes(%s)", 8192),
+    "kB": ("pg_size_bytes(%s)", 1024),
+    "ms": ("1000 * extract(epoch FROM %s::interval)", 1),
+}
 
 
 def _live_setting(connection: Connection, name: str, wanted: str) -> tuple[str, bool]:
@@ -121,7 +126,8 @@ def _round_trip(connection: Connection, _settings: Settings) -> Iterator[Check]:
     try:
         with connection.transaction(force_rollback=True):
             row = connection.execute(
-                "INSERT INTO auth.users (username, email) VALUES (%s, %s) RETURNING user_id", (name, f"{name}@example.invalid")
+                "INSERT INTO auth.users (username, email) VALUES (%s, %s) RETURNING user_id",
+                (name, f"{name}@example.invalid"),
             ).fetchone()
             read = connection.execute("SELECT username FROM auth.users WHERE user_id = %s", row).fetchone()
         ok, hint = read == (name,), "" if read == (name,) else "what was written was not read back"

@@ -120,7 +120,10 @@ class Clone:
 def make(folder: Path) -> Clone:
     """Copy this checkout, as it stands, into ``folder`` and make its environment with the launcher."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
     )
     for name in listed.stdout.decode().split("\0"):
         source = ROOT / name
@@ -129,7 +132,11 @@ def make(folder: Path) -> Clone:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     clone = Clone(root=folder.resolve())
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "clone"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "clone"],
+    ):
         clone.run(["git", *command])
     clone.gaia("--help")
     return clone

@@ -61,7 +61,7 @@ class PostgresContainer(pulumi.ComponentResource):
         container = docker.Container(
             name,
             name=settings.container,
-            # The id, not the tag: a tag differs from what the state holds, and the container would be replaced each time.
+            # The id, not the tag: a tag differs from what the state holds, which would replace the container each time.
             image=image.image_id,
             command=["postgres", *command_line(database)],
             envs=[
@@ -83,7 +83,10 @@ class PostgresContainer(pulumi.ComponentResource):
             ),
             labels=[
                 docker.ContainerLabelArgs(label=STACK_LABEL, value=args.stack),
-                *(docker.ContainerLabelArgs(label=f"gaia.profile.{profile}", value="true") for profile in settings.profiles),
+                *(
+                    docker.ContainerLabelArgs(label=f"gaia.profile.{profile}", value="true")
+                    for profile in settings.profiles
+                ),
             ],
             restart=settings.restart,
             must_run=True,

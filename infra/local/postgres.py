@@ -158,7 +158,18 @@ def start(server: Server, *, port: int, timeout_s: int) -> None:
     deadline = time.monotonic() + timeout_s
     while True:
         done = _run(
-            server, "pg_ctl", "start", "-D", server.data, "-l", server.log, "-w", "-t", str(timeout_s), "-s", check=False
+            server,
+            "pg_ctl",
+            "start",
+            "-D",
+            server.data,
+            "-l",
+            server.log,
+            "-w",
+            "-t",
+            str(timeout_s),
+            "-s",
+            check=False,
         )
         if done.returncode == 0:
             return
@@ -343,7 +354,9 @@ def _quoted(value: Any) -> str:
 
 def _binaries_for(user: str | None) -> Path:
     packaged = packaged_binaries()
-    if user is None or (_reachable(packaged) and all(_open_to_others(p) for p in (packaged / "postgres", *_samples(packaged)))):
+    if user is None or (
+        _reachable(packaged) and all(_open_to_others(p) for p in (packaged / "postgres", *_samples(packaged)))
+    ):
         return packaged
     return _copied_binaries(packaged)
 

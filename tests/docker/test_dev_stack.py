@@ -14,6 +14,7 @@ import jsonschema
 import psutil
 import psycopg
 import pytest
+from docker.errors import NotFound
 
 from engine import locks
 from tests.clone import ROOT, Clone, clone, session_clone
@@ -58,7 +59,9 @@ class Dev:
 
     def add_user(self, name: str) -> None:
         with self.connect() as connection:
-            connection.execute("INSERT INTO auth.users (username, email) VALUES (%s, %s)", (name, f"{name}@example.org"))
+            connection.execute(
+                "INSERT INTO auth.users (username, email) VALUES (%s, %s)", (name, f"{name}@example.org")
+            )
 
     def users(self) -> int:
         with self.connect() as connection:
@@ -68,9 +71,7 @@ class Dev:
 
 
 @pytest.fixture
-def dev(
-    clone: Clone, unique_name: Names, postgres_image: str, standin_docker: dict[str, str]
-) -> Iterator[Dev]:
+def dev(clone: Clone, unique_name: Names, postgres_image: str, standin_docker: dict[str, str]) -> Iterator[Dev]:
     stack = Dev(clone, unique_name, postgres_image, unique_name.port(), standin_docker)
     yield stack
     clone.gaia("destroy", "--stack", "dev", "--purge", "--yes", env=standin_docker, code=None)
@@ -102,7 +103,7 @@ def test_the_container_is_as_documented_and_everything_checks(dev: Dev, docker_c
     contract = json.loads(dev.clone.gaia("outputs", "--stack", "dev", env=dev.env).stdout)
     jsonschema.validate(contract, json.loads((ROOT / "docs" / "outputs.schema.json").read_text()))
     said = docker_client.containers.get(dev.container).exec_run("psql -U gaia -d gaia -At -c 'SELECT 1'")
-    assert said.output.strip() == b"1"
+    assert said.output == b"1\n"
     assert dev.clone.dirty() == ""
 
 
@@ -146,7 +147,7 @@ def test_destroy_keeps_the_data_and_up_takes_it_over_with_a_new_password(
     dev.up()
     assert dev.users() == 1
     dev.gaia("destroy", "--purge", "--yes")
-    with pytest.raises(docker.errors.NotFound):
+    with pytest.raises(NotFound):
         docker_client.volumes.get(dev.volume)
     assert docker_client.networks.list(names=[dev.network]) == []
 

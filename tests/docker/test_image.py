@@ -12,7 +12,7 @@ from docker.models.containers import Container
 from tests.images import postgres16
 from tests.standins.docker_names import Names
 
-PASSWORD = "it's a $long \"password\""
+PASSWORD = 'it\'s a $long "password"'
 START_TIMEOUT_S = 30
 
 

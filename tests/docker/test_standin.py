@@ -35,9 +35,7 @@ def test_it_ends_when_its_starter_does() -> None:
 
 def test_started_as_a_plugin_it_prints_its_port_and_ends_on_sigterm() -> None:
     command = [sys.executable, "-m", "tests.standins.docker_provider", "127.0.0.1:1"]
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline().strip().isdigit()
     process.send_signal(signal.SIGTERM)
@@ -94,9 +92,7 @@ class Provider:
         return to_plain(answer.properties)
 
     def delete(self, token: str, resource_id: str, state: Properties) -> None:
-        self.stub.Delete(
-            provider_pb2.DeleteRequest(id=resource_id, urn=self.urn(token), properties=to_struct(state))
-        )
+        self.stub.Delete(provider_pb2.DeleteRequest(id=resource_id, urn=self.urn(token), properties=to_struct(state)))
 
 
 @pytest.fixture(scope="module")

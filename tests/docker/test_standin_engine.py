@@ -69,9 +69,7 @@ def shape(names: Names, image: str, port: int) -> Callable[[], None]:
             volumes=[
                 pulumi_docker.ContainerVolumeArgs(volume_name=volume.name, container_path="/var/lib/postgresql/data")
             ],
-            networks_advanced=[
-                pulumi_docker.ContainerNetworksAdvancedArgs(name=network.name, aliases=["postgres"])
-            ],
+            networks_advanced=[pulumi_docker.ContainerNetworksAdvancedArgs(name=network.name, aliases=["postgres"])],
             healthcheck=pulumi_docker.ContainerHealthcheckArgs(
                 tests=["CMD-SHELL", "pg_isready -h 127.0.0.1 -U gaia -d gaia"], interval="1s", timeout="5s", retries=30
             ),

@@ -24,7 +24,9 @@ def test_preview_up_output_and_destroy_work_by_hand_and_from_a_subfolder(clone: 
     shell(clone, f"pulumi config set --path database.port {port} && pulumi preview -s local")
     shell(clone, "pulumi up -s local --yes --skip-preview")
     assert clone.json("verify", "--stack", "local")["ok"]
-    outputs = json.loads(clone.run(["sh", "-c", SHELL.format(root=clone.root, command="pulumi stack output --json")]).stdout)
+    outputs = json.loads(
+        clone.run(["sh", "-c", SHELL.format(root=clone.root, command="pulumi stack output --json")]).stdout
+    )
     assert outputs["port"] == port
     assert outputs["database_url"] == "[secret]"
 

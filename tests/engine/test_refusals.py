@@ -37,7 +37,15 @@ def test_a_taken_port_names_its_holder_and_a_free_one(clone: Clone, port: int) -
 
 def test_unknown_keys_and_wrong_types_come_in_one_error(clone: Clone) -> None:
     said = sentence(
-        clone, "up", "--stack", "local", "--set", "database.prot=1", "--set", "database.tuning.max_connections=many", code=2
+        clone,
+        "up",
+        "--stack",
+        "local",
+        "--set",
+        "database.prot=1",
+        "--set",
+        "database.tuning.max_connections=many",
+        code=2,
     )
     assert "database.prot: unknown key; known: " in said
     assert "database.tuning.max_connections" in said

@@ -58,7 +58,15 @@ def test_no_password_in_arguments_output_logs_or_plain_state(clone: Clone, port:
     said = clone.gaia("up", "--stack", "local", "--set", f"database.port={port}", env=env)
     said2 = clone.gaia("up", "--json", env={"POSTGRES_PASSWORD": f"{CANARY}-changed"})
     printed = [said, said2]
-    for command in (["status"], ["verify"], ["outputs"], ["outputs", "--format", "env"], ["env"], ["preview", "--refresh"], ["logs"]):
+    for command in (
+        ["status"],
+        ["verify"],
+        ["outputs"],
+        ["outputs", "--format", "env"],
+        ["env"],
+        ["preview", "--refresh"],
+        ["logs"],
+    ):
         printed.append(clone.gaia(*command))
     clone.gaia("psql", "-c", "select 1")
     clone.gaia("migrate", "downgrade", "-1")

@@ -91,9 +91,7 @@ class DockerProvider(provider_pb2_grpc.ResourceProviderServicer):
     def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         changed = to_plain(request.olds).get("host") != to_plain(request.news).get("host")
         answer = provider_pb2.DiffResponse
-        return answer(
-            changes=answer.DIFF_SOME if changed else answer.DIFF_NONE, replaces=["host"] if changed else []
-        )
+        return answer(changes=answer.DIFF_SOME if changed else answer.DIFF_NONE, replaces=["host"] if changed else [])
 
     def Configure(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._host = to_plain(request.args).get("host") or None

@@ -92,9 +92,7 @@ class Networks:
 
     def create(self, client: docker.DockerClient, inputs: Properties) -> tuple[str, Properties]:
         pools = [
-            types.IPAMPool(
-                subnet=pool.get("subnet"), gateway=pool.get("gateway"), iprange=pool.get("ipRange")
-            )
+            types.IPAMPool(subnet=pool.get("subnet"), gateway=pool.get("gateway"), iprange=pool.get("ipRange"))
             for pool in inputs.get("ipamConfigs", [])
         ]
         try:

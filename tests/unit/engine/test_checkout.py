@@ -69,7 +69,6 @@ def test_two_that_write_at_once_agree_on_the_first_passphrase(
     assert [path.name for path in checkout.own.iterdir()] == ["passphrase"]
 
 
-@pytest.mark.xfail(strict=True, reason="files put aside are named by process alone, so two threads take each other's")
 def test_threads_of_one_process_prepare_a_checkout_together(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

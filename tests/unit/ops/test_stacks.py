@@ -170,7 +170,6 @@ def test_a_container_cannot_reach_a_server_outside_docker() -> None:
         access._document_lines(having(), "docker")
 
 
-@pytest.mark.xfail(strict=True, reason="an unknown reader is taken for the host")
 def test_an_unknown_reader_of_the_file_is_refused() -> None:
     with pytest.raises(UsageFault, match="--for dokcer"):
         access._document_lines(having(container="gaia-postgres"), "dokcer")
