@@ -76,15 +76,12 @@ class Copy:
         """Destroy the stack with its data, and what the checkout keeps beside it: as after a fresh clone."""
         if not (self.root / ".gaia").exists():
             return
-        file = self.root / f"Pulumi.{stack}.yaml"
-        kept = file.read_bytes()
         try:
             self.gaia("destroy", "--purge", "--yes", "--stack", stack)
         finally:
             # Nothing is left for it to do unless the command failed.
             postgres.remove(postgres.locate(postgres.home_for(self.root, stack)))
             shutil.rmtree(self.root / ".gaia")
-            file.write_bytes(kept)
 
     def _environment(self) -> dict[str, str]:
         attached = {"PULUMI_DEBUG_PROVIDERS": self.debug_providers} if self.debug_providers else {}

@@ -297,7 +297,7 @@ def _pool_within_connections(settings: Settings) -> str | None:
         return None
     return (
         f"database.pool: two revisions of {pool.max_instances} instances with {pool.size} + {pool.overflow} "
-        f"connections need {needed}, but only {allowed} of tuning.max_connections {tuning.max_connections} may be used; "
+        f"connections need {needed}, but {allowed} of max_connections {tuning.max_connections} may be used; "
         "make the pool smaller or max_connections larger"
     )
 

@@ -80,8 +80,7 @@ def require_running(client: DockerClient, name: str, *, restarts_before: int) ->
         return
     state = container.attrs["State"]
     cause = "was killed for want of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
-    text = container.logs(tail=20)
-    log = text.decode("utf-8", errors="replace").strip() if isinstance(text, bytes) else ""
+    log = b"".join(container.logs(tail=20, stream=True)).decode("utf-8", errors="replace").strip()
     raise ContainerFailed(f"container {name} {cause}; the end of its log:\n{log}")
 
 
