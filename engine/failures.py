@@ -51,7 +51,7 @@ def explained(stack: str, operation: str, stderr: str, failures: Sequence[str]) 
             "(.gaia/passphrase, unless PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE is set); "
             "nothing was changed"
         )
-    if "no stack named" in text:
+    if "no stack named" in text or "no stack selected" in text:
         return StackMissing(f"stack {stack} was never made: run ./gaia up --stack {stack}")
     if _DAMAGED.search(stderr):
         return StateDamaged(

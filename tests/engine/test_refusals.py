@@ -90,7 +90,7 @@ def test_a_damaged_state_is_restored_only_on_request(clone: Clone, port: int) ->
     assert clone.json("verify")["ok"]
     with psycopg.connect(clone.gaia("url").stdout.strip()) as connection:
         assert connection.execute("SELECT count(*) FROM auth.users").fetchone() == (1,)
-    assert state.with_name("local.json.damaged").exists()
+    assert len(list(state.parent.glob("local.json.damaged-*"))) == 1
 
 
 def test_a_data_directory_of_another_version_is_left_alone(clone: Clone, port: int) -> None:
