@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from infra.local import postgres
-from infra.settings import Database, Embedded
+
+if TYPE_CHECKING:
+    # Not for the provider's process, which would import all that reads settings with it.
+    from infra.settings import Database, Embedded
 
 
 @dataclass(frozen=True, kw_only=True)

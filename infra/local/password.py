@@ -9,6 +9,8 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
+from infra.local import schema
+
 LENGTH = 32
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -19,6 +21,8 @@ class PasswordProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        # Passwords are the first that a new stack makes; its server takes a while now, and then comes the schema.
+        schema.import_ahead()
         return CreateResult("password", {**props, "value": props.get("given") or generate()})
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:

@@ -6,6 +6,7 @@ user, and its binaries and data lie where that user can read them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -14,6 +15,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,13 +129,15 @@ def create(
     """
     _end_strays(server)
     if status(server) == "absent":
-        _make_data_directory(server, superuser=superuser, password=password, database=database)
+        _make_data_directory(server, superuser=superuser, password=password)
     else:
         _check_version(server)
         stop(server)
-        _single_user(server.data, server, _password_statement(superuser, password))
+        reset_password(server, superuser, password)
     configure(server, parameters)
-    start(server, port=int(parameters["port"]), timeout_s=timeout_s)
+    port = int(parameters["port"])
+    start(server, port=port, timeout_s=timeout_s)
+    _create_database(port, superuser=superuser, password=password, database=database)
 
 
 def configure(server: Server, parameters: Mapping[str, Any]) -> None:
@@ -144,7 +148,16 @@ def configure(server: Server, parameters: Mapping[str, Any]) -> None:
 
 def reset_password(server: Server, superuser: str, password: str) -> None:
     """Set the superuser's password without knowing the old one. The server must be stopped."""
-    _single_user(server.data, server, _password_statement(superuser, password))
+    # Single-user mode reads statements from its input and asks for no password.
+    statement = f"ALTER ROLE \"{superuser}\" PASSWORD '{scram.verifier(password)}'\n"
+    done = subprocess.run(
+        _command(server, "postgres", "--single", "-D", server.data, "postgres"),
+        input=statement,
+        **_surroundings(server),
+    )
+    if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
+        said = next((line for line in done.stderr.splitlines() if "ERROR:" in line or "FATAL:" in line), done.stderr)
+        raise ServerFailed(f"PostgreSQL could not set the password of {superuser}: {said.strip()}")
 
 
 def start(server: Server, *, port: int, timeout_s: int) -> None:
@@ -202,9 +215,10 @@ def remove(server: Server) -> None:
             break  # it holds another stack's data
 
 
-def _make_data_directory(server: Server, *, superuser: str, password: str, database: str) -> None:
-    fresh = server.home / "data.new"
+def _make_data_directory(server: Server, *, superuser: str, password: str) -> None:
+    fresh, pipe = server.home / "data.new", server.home / "password.pipe"
     shutil.rmtree(fresh, ignore_errors=True)
+    pipe.unlink(missing_ok=True)
     if server.data.exists():
         try:
             server.data.rmdir()  # an empty folder may go, anything else may be somebody's data
@@ -213,32 +227,38 @@ def _make_data_directory(server: Server, *, superuser: str, password: str, datab
                 f"{server.data} is there but is no PostgreSQL data directory; move it away and run up again"
             ) from None
     server.home.mkdir(parents=True, exist_ok=True)
-    if server.user:
-        entry = pwd.getpwnam(server.user)
-        os.chown(server.home, entry.pw_uid, entry.pw_gid)
-    # The directory is open to nobody meanwhile: no server listens before pg_hba.conf demands passwords.
-    _run(server, "initdb", "-D", fresh, "-U", superuser, "--auth=trust", *INITDB_FLAGS)
+    _give(server, server.home)
+    # initdb reads the password by a file's name. A named pipe has one, and leaves nothing on the disk.
+    os.mkfifo(pipe, mode=0o600)
+    _give(server, pipe)
+    try:
+        writer = threading.Thread(target=_write_to_pipe, args=(pipe, f"{password}\n"), daemon=True)
+        writer.start()
+        flags = ("-U", superuser, "--auth=scram-sha-256", f"--pwfile={pipe}", *INITDB_FLAGS)
+        _run(server, "initdb", "-D", fresh, *flags)
+    finally:
+        pipe.unlink()
     _write_as(server, fresh / "pg_hba.conf", _HBA)
     _write_as(server, fresh / "gaia.conf", "")
     _append_as(server, fresh / "postgresql.conf", "include_if_exists = 'gaia.conf'\n")
-    # Not over a pipe to initdb: root's pipes can't be opened again by the server's user, and a file would hold
-    # the password in plain text.
-    _single_user(fresh, server, f'CREATE DATABASE "{database}"', _password_statement(superuser, password))
     fresh.rename(server.data)
 
 
-def _password_statement(superuser: str, password: str) -> str:
-    return f"ALTER ROLE \"{superuser}\" PASSWORD '{scram.verifier(password)}'"
+def _write_to_pipe(pipe: Path, text: str) -> None:
+    # Opening waits for initdb to open the other end.
+    with contextlib.suppress(OSError), pipe.open("w", encoding="utf-8") as out:
+        out.write(text)
 
 
-def _single_user(data: Path, server: Server, *statements: str) -> None:
-    # Single-user mode reads statements from its input and asks for no password.
-    text = "".join(f"{statement}\n" for statement in statements)
-    command = _command(server, "postgres", "--single", "-D", data, "postgres")
-    done = subprocess.run(command, input=text, **_surroundings(server))
-    if done.returncode != 0 or "ERROR:" in done.stderr or "FATAL:" in done.stderr:
-        said = next((line for line in done.stderr.splitlines() if "ERROR:" in line or "FATAL:" in line), done.stderr)
-        raise ServerFailed(f"PostgreSQL could not prepare {data}: {said.strip()}")
+def _create_database(port: int, *, superuser: str, password: str, database: str) -> None:
+    """Create the database unless it is there: a run that was killed may have come this far or not."""
+    import psycopg
+    from psycopg import sql
+
+    login = {"host": ADDRESS, "port": port, "user": superuser, "password": password}
+    with psycopg.connect(dbname="postgres", autocommit=True, **login) as connection:
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
 
 
 def _check_version(server: Server) -> None:
@@ -338,10 +358,15 @@ def _write_as(server: Server, file: Path, text: str) -> None:
     aside = file.with_name(f".{file.name}.new")
     aside.write_text(text, encoding="utf-8")
     aside.chmod(0o600)
+    _give(server, aside)
+    aside.replace(file)
+
+
+def _give(server: Server, path: Path) -> None:
+    """Make the server's user the owner, where that is another than ours."""
     if server.user:
         entry = pwd.getpwnam(server.user)
-        os.chown(aside, entry.pw_uid, entry.pw_gid)
-    aside.replace(file)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
 def _append_as(server: Server, file: Path, text: str) -> None:

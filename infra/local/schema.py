@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
@@ -92,6 +92,18 @@ class Schema(Resource, module="gaia", name="Schema"):
         )
 
 
+def import_ahead() -> None:
+    """Import in the background what a first migration needs: half a second, while the server is being made."""
+
+    def imports() -> None:
+        import alembic.runtime.environment
+        import alembic.script  # noqa: F401
+        import psycopg  # noqa: F401
+        import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
+
+    threading.Thread(target=imports, daemon=True).start()
+
+
 def url(props: dict[str, Any]) -> str:
     """The superuser's connection URL."""
     user, password = quote(props["superuser"], safe=""), quote(props["password"], safe="")
@@ -106,6 +118,8 @@ def _apply(props: dict[str, Any]) -> dict[str, Any]:
 
 def _wait(props: dict[str, Any]) -> None:
     """Wait until the superuser can log in. Raises ``ContainerFailed`` at once when the container ended."""
+    import psycopg
+
     timeout_s = int(props["start_timeout_s"])
     deadline = time.monotonic() + timeout_s
     container = props.get("container")
