@@ -100,25 +100,33 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """``initdb``, ``pg_ctl start -w``, ``psql -1 -f``."""
+    """``initdb``, ``pg_ctl start -w``, ``createdb``, ``psql -1 -f``."""
 
     home: Path
     database: Database
     schema: Path
 
     def up(self) -> None:
-        """Make the server, start it, load the schema into the database that initdb made."""
+        """Make the server, start it, load the schema: with the flags of ours, so with a password and a database."""
         at = postgres.locate(self.home)
         self.home.mkdir()
         if at.user:
             shutil.chown(self.home, at.user)
         user = self.database.user
-        self._run("initdb", "-D", at.data, "-U", user, "--auth=trust", *postgres.INITDB_FLAGS)
+        password = self.home / "password"
+        password.write_text(PASSWORD)
+        if at.user:
+            shutil.chown(password, at.user)
+        flags = ("--auth=scram-sha-256", f"--pwfile={password}", *postgres.INITDB_FLAGS)
+        self._run("initdb", "-D", at.data, "-U", user, *flags)
         lines = [f"{name} = '{value}'\n" for name, value in embedded.parameters(self.database).items()]
         with (at.data / "postgresql.conf").open("a") as file:
             file.writelines(lines)
         self._run("pg_ctl", "start", "-D", at.data, "-l", at.log, "-w", "-s")
-        load(self.schema, self.database.port, user, "postgres")
+        where = ("-h", "127.0.0.1", "-p", str(self.database.port), "-U", user)
+        environment = {**plain_environment(), "PGPASSWORD": PASSWORD}
+        run(at.binaries / "createdb", *where, self.database.name, env=environment)
+        load(self.schema, self.database.port, user, self.database.name)
 
     def remove(self) -> None:
         """Stop it and remove its data."""
