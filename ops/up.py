@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from engine import checkout as places
@@ -49,16 +50,18 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
     with report.working("settings") as working:
         settings = _with_changes(checkout, name, pairs)
         stack = stacks.with_engine(checkout, name, working.now)
-        _require_target(stack, settings, working)
-        with locks.held(checkout, name, "./gaia up", report.say) as run:
+        with locks.held(checkout, name, "./gaia up", report.say) as run, ThreadPoolExecutor() as aside:
             if restore_state:
                 report.say(
                     f"went back to the state before the last change; the damaged one is kept: {stack.restore_state()}"
                 )
-            stack.make()
+            # Deriving a new stack's key takes half a second, which is as long as asking Docker.
+            made = aside.submit(stack.make)
+            _require_target(stack, settings, working)
+            _require_port(stack, settings)
+            made.result()
             stacks.remember(checkout, name)
             _settle(stack, settings, run.run_id, report)
-            _require_port(stack, settings)
             summary = stack.run("up", run.run_id, "--refresh", on_event=_Progress(working))
     _tell_up(report, stack, settings, summary)
 

@@ -58,26 +58,18 @@ def find(client: DockerClient, name: str) -> Container | None:
         return None
 
 
-def restarts(name: str) -> int:
-    """How often Docker has started a container again because it ended."""
-    client = connect()
-    try:
-        found = find(client, name)
-        return found.attrs["RestartCount"] if found else 0
-    finally:
-        client.close()
-
-
-def require_running(client: DockerClient, name: str, *, restarts_before: int) -> None:
+def require_running(client: DockerClient, name: str, *, restarts_before: int | None) -> int:
     """Raise ``ContainerFailed``, with the end of its log, unless the container runs or is about to.
 
-    One that ends over and over is started again by its restart policy, and seems to run in between.
+    One that ends over and over is started again by its restart policy, and seems to run in between: so this
+    returns how often it was started again, for the next look to compare with.
     """
     container = find(client, name)
     if container is None:
         raise ContainerFailed(f"container {name} is gone: run ./gaia up again")
-    if container.status in ("running", "created") and container.attrs["RestartCount"] <= restarts_before:
-        return
+    restarts: int = container.attrs["RestartCount"]
+    if container.status in ("running", "created") and (restarts_before is None or restarts <= restarts_before):
+        return restarts
     state = container.attrs["State"]
     cause = "was killed for want of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
     log = b"".join(container.logs(tail=20, stream=True)).decode("utf-8", errors="replace").strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from migrations.errors import MigrationError
 
 APP_USER = "gaia_app"
 CONNECT_TIMEOUT_S = 5
+TRY_EVERY_S = 0.05
+LOOK_EVERY_S = 1.0
+"""How often the container is looked at meanwhile: asking Docker costs more than trying to connect."""
 _KEYS = ("host", "port", "database", "superuser", "password", "app_password", "head", "content")
 
 
@@ -123,22 +127,26 @@ def _wait(props: dict[str, Any]) -> None:
     timeout_s = int(props["start_timeout_s"])
     deadline = time.monotonic() + timeout_s
     container = props.get("container")
-    restarts = docker_engine.restarts(container) if container else 0
+    look_at = time.monotonic() + LOOK_EVERY_S
+    restarts: int | None = None
     while True:
         try:
             psycopg.connect(url(props), connect_timeout=CONNECT_TIMEOUT_S).close()
             return
         except psycopg.OperationalError as error:
             said = one_sentence(str(error))
-        if container:
-            client = docker_engine.connect()
-            docker_engine.require_running(client, container, restarts_before=restarts)
-            if "password authentication failed" in said:
-                # The volume is older than this password: the container's own socket asks for none.
-                docker_engine.reset_password(client, container, props["superuser"], scram.verifier(props["password"]))
+        refused = "password authentication failed" in said
+        if container and (refused or time.monotonic() > look_at):
+            look_at = time.monotonic() + LOOK_EVERY_S
+            with contextlib.closing(docker_engine.connect()) as client:
+                restarts = docker_engine.require_running(client, container, restarts_before=restarts)
+                if refused:
+                    # The volume is older than this password: the container's own socket asks for none.
+                    verifier = scram.verifier(props["password"])
+                    docker_engine.reset_password(client, container, props["superuser"], verifier)
         if time.monotonic() > deadline:
             raise NotReachable(
                 f"PostgreSQL at {props['host']}:{int(props['port'])} gave no answer within {timeout_s} s ({said}): "
                 "look at ./gaia logs"
             )
-        time.sleep(0.1)
+        time.sleep(TRY_EVERY_S)

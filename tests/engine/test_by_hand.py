@@ -39,27 +39,6 @@ def test_preview_up_output_and_destroy_work_by_hand_and_from_a_subfolder(clone: 
     assert clone.dirty() == ""
 
 
-def test_a_policy_pack_is_heard(clone: Clone, port: int) -> None:
-    pack = clone.root / ".gaia-pack"
-    pack.mkdir()
-    try:
-        (pack / "PulumiPolicy.yaml").write_text(
-            "description: no\nruntime:\n  name: python\n  options:\n    virtualenv: ../.venv\n"
-        )
-        (pack / "__main__.py").write_text(
-            "from pulumi.policy import *\n"
-            "def no(args, report):\n"
-            "    if args.resource_type.endswith('EmbeddedServer'):\n"
-            "        report('not on my watch')\n"
-            "PolicyPack('pack', policies=[ResourceValidationPolicy(name='no', description='no', validate=no,"
-            " enforcement_level=EnforcementLevel.MANDATORY)])\n"
-        )
-        said = shell(clone, f"pulumi preview -s local --policy-pack {pack}", code=None)
-    finally:
-        clone.run(["rm", "-rf", str(pack)])
-    assert "not on my watch" in said
-
-
 def test_two_clones_with_their_own_passphrases_stay_clean(clone: Clone, port: int) -> None:
     folder = temporary()
     (folder / "gaia").mkdir()
