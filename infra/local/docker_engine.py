@@ -87,7 +87,7 @@ def reset_password(client: DockerClient, name: str, superuser: str, verifier: st
         user="postgres",
     )
     if done.exit_code != 0:
-        said = done.output.decode("utf-8", errors="replace").strip()
+        said = str(done.output, "utf-8", errors="replace").strip() if isinstance(done.output, bytes) else ""
         raise ContainerFailed(f"the password of {superuser} in container {name} could not be set: {said}")
 
 
