@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import pin, wheels
-from engine.errors import EngineError, EngineUnavailable
+from engine.errors import EngineError, EngineUnavailable, UnknownWay
 
 WAYS = ("path", "cache", "release", "build")
 """What ``GAIA_ENGINE`` may force; without it they are tried in this order."""
@@ -41,7 +41,7 @@ def acquire(*, say: Callable[[str], None] = lambda text: None, environ: Mapping[
     """
     forced = environ.get("GAIA_ENGINE")
     if forced and forced not in WAYS:
-        raise EngineError(f"GAIA_ENGINE is {forced!r}; it can be {', '.join(WAYS)}.")
+        raise UnknownWay(f"GAIA_ENGINE is {forced!r}; it can be {', '.join(WAYS)}.")
     store = _Store(environ, say)
     ways = {
         "path": store.on_path,

@@ -108,7 +108,11 @@ def prepare(checkout: Checkout) -> None:
 def write(file: Path, text: str, *, mode: int) -> None:
     """Write a file as a whole, or not at all."""
     aside = _written_aside(file, text, mode=mode)
-    aside.replace(file)
+    try:
+        aside.replace(file)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def _write_once(file: Path, text: str, *, mode: int) -> None:

@@ -4,6 +4,7 @@
 
     EngineError              base; its message is a sentence for the user
     ├── EngineUnavailable    no way to have an engine worked
+    ├── UnknownWay           GAIA_ENGINE names none of the ways
     ├── ReleaseUnavailable   the official release can't be had
     ├── BuildFailed          the engine can't be built from Go modules
     ├── PluginMissing        a resource plugin can't be had
@@ -32,6 +33,10 @@ class EngineUnavailable(EngineError):
         lines = "".join(f"\n  {way}: {reason}" for way, reason in tried)
         super().__init__(f"No Pulumi engine {version} or newer can be had:{lines}")
         self.tried = tuple(tried)
+
+
+class UnknownWay(EngineError):
+    """GAIA_ENGINE names none of the ways to an engine."""
 
 
 class ReleaseUnavailable(EngineError):

@@ -357,12 +357,19 @@ def _plain(value: Any) -> Any:
 
 
 def by_hand(checkout: Checkout, engine: Path, arguments: Sequence[str], environ: Mapping[str, str]) -> None:
-    """Become ``pulumi``, prepared for the stack that the arguments name. Doesn't return."""
-    name = _named_stack(arguments) or environ.get("PULUMI_STACK") or ""
+    """Become ``pulumi``, prepared for the stack that the arguments name. Returns only where nothing is left to do."""
+    words = [argument for argument in arguments if not argument.startswith("-")]
+    named = _named_stack(arguments) or next((word for word in words[2:] if words[0] == "stack"), None)
+    name = named or environ.get("PULUMI_STACK") or ""
     variables = dict(environ)
+    if words[:2] == ["stack", "rm"]:
+        # Without the flag it deletes the committed stack file.
+        arguments = [*arguments, "--preserve-config"]
     if name in checkout.stacks():
         stack = Stack(name=name, checkout=checkout, engine=engine, environ=environ)
         stack.make()
+        if words[:2] in (["stack", "init"], ["stack", "new"]):
+            return  # made as it must be, without a word in the committed stack file
         variables = stack.environment()
         command = next((argument for argument in arguments if argument in _CHANGING), None)
         if command:

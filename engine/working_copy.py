@@ -81,6 +81,13 @@ def set_value(checkout: Checkout, stack: str, path: str, text: str) -> None:
     write(copy, yaml.safe_dump({**document, "config": config}, sort_keys=False), mode=0o600)
 
 
+def take_back(checkout: Checkout, stack: str, before: str) -> None:
+    """Give the working copy the values of an earlier text of it; the salt stays."""
+    copy = checkout.working_copy(stack)
+    document = {**_document(copy.read_text(encoding="utf-8")), "config": _config(_document(before))}
+    write(copy, yaml.safe_dump(document, sort_keys=False), mode=0o600)
+
+
 def remove(checkout: Checkout, stack: str) -> None:
     """Forget the working copy, and with it what was set by hand."""
     checkout.working_copy(stack).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Brings a database to a revision: the one way for ``up``, for ``python -m migrations`` and for the deploy's job."""
 
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +29,14 @@ __all__ = [
     "downgrade",
     "head",
     "history",
+    "losses",
     "new",
     "upgrade",
 ]
 
+_DROPPED = re.compile(
+    r"^\s*(?:DROP TABLE (?:IF EXISTS )?|ALTER TABLE (?:IF EXISTS )?(?=\S+ DROP COLUMN ))([\w\".]+)", re.MULTILINE
+)
 LOCK_ATTEMPTS = 8
 """How often a revision is tried that can't get a lock; with the pauses between, some 20 s in all."""
 _ALEMBIC = threading.RLock()
@@ -122,6 +127,31 @@ def downgrade(
             steps = _down_path(line, before, revision)
             applied = _run(connection, held, directory, steps, on_event)
             return Result(before=before, after=_current(connection), applied=applied)
+
+
+def losses(url: str, revision: str, *, directory: Path = DIRECTORY) -> tuple[str, ...]:
+    """The tables that hold rows and that a downgrade would drop, or drop columns of; empty when nothing is lost."""
+    import io
+
+    from alembic import command
+    from psycopg import sql
+
+    with connections.connect(url) as connection:
+        connections.become_owner(connection)
+        line = history(directory)
+        before = _known(line, _current(connection))
+        if not _down_path(line, before, revision):
+            return ()
+        config = _config(directory)
+        config.output_buffer = written = io.StringIO()
+        with _ALEMBIC, redirect_stdout(io.StringIO()):
+            command.downgrade(config, f"{before or BASE}:{_target(line, before, revision)}", sql=True)
+        lost = []
+        for name in dict.fromkeys(_DROPPED.findall(written.getvalue())):
+            table = sql.SQL(".").join(sql.Identifier(part.strip('"')) for part in name.split("."))
+            if connection.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(table)).fetchone():
+                lost.append(name)
+        return tuple(lost)
 
 
 def apply(
@@ -367,6 +397,7 @@ def _said(difference: tuple[Any, ...]) -> str:
     thing = rest[-1]
     table = getattr(thing, "table", None)
     name = getattr(thing, "name", None)
+    name = getattr(thing, "fullname", name)
     return f"{kind} {name}" if table is None or table is thing else f"{kind} {name} on {table.fullname}"
 
 

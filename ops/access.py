@@ -44,12 +44,20 @@ def psql(report: Report, *, stack_name: str | None, as_user: str, arguments: lis
 
 def environment(report: Report, *, stack_name: str | None, file: Path | None, reader: str) -> None:
     """Print what a shell needs, or write the source document's variables to a file."""
+    if reader not in ("host", "docker"):
+        raise UsageFault(f"--for {reader}: must be host or docker")
     checkout = places.here()
     places.prepare(checkout)
     name = stack_name or stacks.chosen(checkout) or "local"
     if file is not None:
         stack = stacks.with_engine(checkout, name, report.say)
-        places.write(file, "".join(f"{line}\n" for line in _document_lines(stack, reader)), mode=0o600)
+        text = "".join(f"{line}\n" for line in _document_lines(stack, reader))
+        try:
+            places.write(file, text, mode=0o600)
+        except OSError as error:
+            raise UsageFault(
+                f"--file {file}: can't be written ({error.strerror}); name a file in a folder that is yours"
+            ) from None
         report.say(f"wrote {file}, readable by you alone")
         return
     stack = stacks.with_engine(checkout, name, report.say)
@@ -104,8 +112,6 @@ def _container_logs(container: str, lines: int, follow: bool) -> int:
 
 def _document_lines(stack: Stack, reader: str) -> list[str]:
     """The variables of the source document. The backend's URL is the app's login; the superuser is the container's."""
-    if reader not in ("host", "docker"):
-        raise UsageFault(f"--for {reader}: must be host or docker")
     app, superuser = stacks.login(stack, as_app=True), stacks.login(stack, as_app=False)
     if reader == "docker":
         if superuser.container is None:

@@ -184,12 +184,13 @@ def migrate_upgrade(
 def migrate_downgrade(
     revision: Annotated[str, typer.Argument(help="A revision, -1, or base.")],
     stack: StackOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask, even where rows are deleted.")] = False,
     json: JsonOption = False,
 ) -> int:
-    """Migrate down to a revision; tables that go take their rows with them."""
+    """Migrate down to a revision. Where tables with rows go, it asks, or wants --yes."""
     from ops import migrate
 
-    return _run(json, lambda report: migrate.downgrade(report, stack_name=stack, revision=revision))
+    return _run(json, lambda report: migrate.downgrade(report, stack_name=stack, revision=revision, yes=yes))
 
 
 @migrate_app.command("new", epilog=_example('./gaia migrate new "add a table of guilds"'))

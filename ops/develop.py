@@ -8,10 +8,12 @@ import sys
 
 from engine import checkout as places
 from ops import stacks
-from ops.exits import FINE, Missing
+from ops.exits import FAILED, FINE, INTERRUPTED, USAGE, Missing, UsageFault
 from ops.report import Report
 
 TIERS = ("unit", "integration", "engine", "docker")
+_PYTEST_CODES = {0: FINE, 2: INTERRUPTED, 4: USAGE}
+"""pytest's exit codes in our words: https://docs.pytest.org/en/stable/reference/exit-codes.html; others are 1."""
 
 
 def setup(report: Report) -> int:
@@ -23,7 +25,7 @@ def setup(report: Report) -> int:
     with report.working("looking for the engine") as working:
         engine = acquire(say=working.now if sys.stderr.isatty() else working.done, environ=os.environ)
         working.now("installing the development tools")
-        _development_tools(checkout)
+        require_tools(checkout)
     text = (
         f"engine {engine.version}: {engine.source} ({engine.pulumi})\nready in {report.seconds:.1f} s; next: ./gaia up"
     )
@@ -39,16 +41,18 @@ def setup(report: Report) -> int:
 def test(report: Report, *, tiers: list[str], arguments: list[str]) -> int:
     """Run the tests of these tiers, or all of them."""
     checkout = places.here()
-    _development_tools(checkout)
+    if unknown := sorted(set(tiers) - set(TIERS)):
+        raise UsageFault(f"--tier {unknown[0]}: must be one of {', '.join(TIERS)}")
+    require_tools(checkout)
     stacks.with_engine(checkout, "local", report.say)  # built now, with progress, rather than within a test
     paths = [f"tests/{tier}" for tier in tiers or TIERS]
-    return _python(checkout, "pytest", *paths, *arguments)
+    return _PYTEST_CODES.get(_python(checkout, "pytest", *paths, *arguments), FAILED)
 
 
 def check(report: Report) -> int:
     """Format, lint and types; every one is run, whatever the others say."""
     checkout = places.here()
-    _development_tools(checkout)
+    require_tools(checkout)
     codes = []
     for command in (["ruff", "format", "--check", "."], ["ruff", "check", "."], ["basedpyright"]):
         report.say(f"$ {' '.join(command)}")
@@ -65,7 +69,8 @@ def _python(checkout: places.Checkout, module: str, *arguments: str) -> int:
     return subprocess.run(command, cwd=checkout.root, env=kept, check=False).returncode
 
 
-def _development_tools(checkout: places.Checkout) -> None:
+def require_tools(checkout: places.Checkout) -> None:
+    """Have the development group of the lock installed. Raises ``Missing``."""
     from engine.environment import EnvironmentFailed, add_development_tools
     from engine.wheels import DownloadError
 

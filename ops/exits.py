@@ -57,6 +57,8 @@ _CODES = {
     "BinariesMissing": MISSING,
     "DockerMissing": MISSING,
     "NoDatabaseUrl": USAGE,
+    "UnknownRevision": USAGE,
+    "UnknownWay": USAGE,
     "ValueUnreadable": USAGE,
     "StateWhole": USAGE,
     "ConnectionFailed": MISSING,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from engine import locks
@@ -29,13 +26,15 @@ def upgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
         return _moved(report, stack.name, runner.upgrade(url, revision, on_event=_teller(report)), [])
 
 
-def downgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
-    """Migrate down. The tables that go take their rows with them."""
+def downgrade(report: Report, *, stack_name: str | None, revision: str, yes: bool) -> int:
+    """Migrate down. The tables that go take their rows with them: that needs a yes."""
     from migrations import runner
 
     stack = stacks.open_stack(stack_name, report.say)
     url = stacks.login(stack, as_app=False).url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
+        if not yes and (lost := runner.losses(url, revision)):
+            stacks.confirm(f"This deletes the rows of {', '.join(lost)} in stack {stack.name}, for good.", stack.name)
         return _moved(report, stack.name, runner.downgrade(url, revision, on_event=_teller(report)), [])
 
 
@@ -73,19 +72,17 @@ def check(report: Report, *, stack_name: str | None) -> int:
 
 def new(report: Report, *, stack_name: str | None, title: str) -> int:
     """Write a new revision from what the models have and the database hasn't."""
+    from migrations import runner
+    from ops import develop
+
     stack = stacks.open_stack(stack_name, report.say)
-    variables = {**os.environ, "GAIA_MIGRATIONS_URL": stacks.login(stack, as_app=False).url}
-    command = [sys.executable, "-P", "-m", "alembic", "revision", "--autogenerate", "-m", title]
-    done = subprocess.run(command, env=variables, cwd=stack.checkout.root, capture_output=True, text=True, check=False)
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    if done.returncode != 0:
-        said = lines[-1] if lines else "alembic gave no reason"
-        report.result(f"alembic could not write the revision: {said}", {"ok": False, "error": said})
-        return FAILED
-    file = next((line.split()[1] for line in lines if line.startswith("Generating ")), "")
-    report.result(
-        f"wrote {file}: read it, then ./gaia migrate upgrade", {"ok": True, "stack": stack.name, "file": file}
+    develop.require_tools(stack.checkout)  # a new revision is formatted as the others are
+    written = runner.new(stacks.login(stack, as_app=False).url, title)
+    file = str(written.relative_to(stack.checkout.root)) if written else None
+    text = (
+        f"wrote {file}: read it, then ./gaia migrate upgrade" if file else "models and database agree: nothing to write"
     )
+    report.result(text, {"ok": True, "stack": stack.name, "file": file})
     return FINE
 
 

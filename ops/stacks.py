@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import checkout as places
 from engine.checkout import Checkout
-from ops.exits import Missing, UsageFault
+from ops.exits import Missing, Refused, UsageFault
 
 if TYPE_CHECKING:
     from engine.stack import Stack
@@ -91,8 +91,8 @@ def chosen(checkout: Checkout) -> str | None:
 
 
 def remember(checkout: Checkout, name: str) -> None:
-    """Make this the checkout's stack, unless one is chosen already."""
-    if chosen(checkout) != name or not _choice_file(checkout).exists():
+    """Make this the checkout's stack, unless another one is: that one keeps being it until it is destroyed."""
+    if chosen(checkout) in (None, name):
         places.write(_choice_file(checkout), f"{name}\n", mode=0o644)
 
 
@@ -135,8 +135,17 @@ def is_up(stack: Stack) -> bool:
     return any(resource["type"] == SCHEMA_TYPE for resource in stack.deployment().get("resources") or [])
 
 
-def interactive() -> bool:
-    """Whether there is a person to ask."""
+def confirm(what: str, answer: str) -> None:
+    """Let a person type the stack's name before data is lost. Raises ``Refused`` otherwise."""
+    if not _somebody_is_there():
+        raise Refused(f"{what} Say so with --yes")
+    import typer
+
+    if typer.prompt(f"{what} Type its name ({answer}) to go on", default="", show_default=False, err=True) != answer:
+        raise Refused("nothing was deleted")
+
+
+def _somebody_is_there() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

@@ -41,7 +41,11 @@ def status(report: Report, *, stack_name: str | None) -> int:
     if document["state"] == "up" and document["server"] == "running":
         document |= _database(stack)
     report.result(
-        "\n".join(f"{key.replace('_', ' '):<19} {value}" for key, value in document.items() if value is not None),
+        "\n".join(
+            f"{key.replace('_', ' '):<19} {value}"
+            for key, value in document.items()
+            if value is not None and key != "ok"
+        ),
         document,
     )
     return FINE

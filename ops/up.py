@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -47,22 +49,25 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
     pairs = [_pair(change) for change in changes]
     if name not in checkout.stacks():
         raise UsageFault(f"there is no stack {name}: no file Pulumi.{name}.yaml; known: {', '.join(checkout.stacks())}")
-    with report.working("settings") as working:
-        settings = _with_changes(checkout, name, pairs)
+    with (
+        report.working("settings") as working,
+        locks.held(checkout, name, "./gaia up", report.say) as run,
+        _with_changes(checkout, name, pairs) as settings,
+    ):
         stack = stacks.with_engine(checkout, name, working.now)
-        with locks.held(checkout, name, "./gaia up", report.say) as run, ThreadPoolExecutor() as aside:
-            if restore_state:
-                report.say(
-                    f"went back to the state before the last change; the damaged one is kept: {stack.restore_state()}"
-                )
+        if restore_state:
+            kept = stack.restore_state()
+            report.say(f"went back to the state before the last change; the damaged one is kept: {kept}")
+        _require_same_database(stack, settings)
+        with ThreadPoolExecutor() as aside:
             # Deriving a new stack's key takes half a second, which is as long as asking Docker.
             made = aside.submit(stack.make)
             _require_target(stack, settings, working)
             _require_port(stack, settings)
             made.result()
-            stacks.remember(checkout, name)
-            _settle(stack, settings, run.run_id, report)
-            summary = stack.run("up", run.run_id, "--refresh", on_event=_Progress(working))
+        stacks.remember(checkout, name)
+        _settle(stack, settings, run.run_id, report)
+        summary = stack.run("up", run.run_id, "--refresh", on_event=_Progress(working))
     _tell_up(report, stack, settings, summary)
 
 
@@ -99,7 +104,7 @@ def destroy(report: Report, *, stack_name: str | None, purge: bool, yes: bool) -
     stack = stacks.open_stack(stack_name, report.say)
     settings = stacks.read_settings(stack.checkout, stack.name)
     if purge and not yes:
-        _confirm(f"This deletes all data of stack {stack.name}, for good.", stack.name)
+        stacks.confirm(f"This deletes all data of stack {stack.name}, for good.", stack.name)
     with (
         report.working("destroying") as working,
         locks.held(stack.checkout, stack.name, "./gaia destroy", report.say) as run,
@@ -157,7 +162,9 @@ class _Progress:
                 if not self._preview:
                     self._working.done(f"  {_spoken(metadata)} {drift}")
         elif (verb := _VERBS.get(operation)) and verb[1] and not self._preview:
-            self._working.done(f"  {verb[1]} {_spoken(metadata)}")
+            # What is retained leaves the stack, not the machine.
+            kept = operation == "delete" and (metadata.get("old") or {}).get("retainOnDelete")
+            self._working.done(f"  {'kept' if kept else verb[1]} {_spoken(metadata)}")
 
 
 def _spoken(metadata: dict[str, Any]) -> str:
@@ -206,7 +213,7 @@ def _choose(checkout: Checkout, report: Report) -> str:
     try:
         docker_engine.connect(os.environ).close()
     except LocalError as error:
-        report.say(f"stack local: {str(error).split(':', 1)[0]}")
+        report.say(f"stack local: {str(error).split(': ', 1)[0]}")
         return "local"
     engine = stacks.with_engine(checkout, "dev", report.say)
     missing = docker_plugin(engine, say=report.say)
@@ -308,21 +315,46 @@ def _tell_up(report: Report, stack: Stack, settings: Settings, summary: Summary)
     report.result("\n".join(lines), document)
 
 
-def _with_changes(checkout: Checkout, name: str, pairs: list[tuple[str, str]]) -> Settings:
-    """The settings with ``--set``; a value that is refused leaves everything as it was."""
+@contextlib.contextmanager
+def _with_changes(checkout: Checkout, name: str, pairs: list[tuple[str, str]]) -> Iterator[Settings]:
+    """The settings with ``--set``, which is kept unless what follows fails: then all values are as before."""
     from engine import working_copy
 
     if not pairs:
-        return stacks.read_settings(checkout, name)
+        yield stacks.read_settings(checkout, name)
+        return
     working_copy.refresh(checkout, name)
     before = checkout.working_copy(name).read_text(encoding="utf-8")
-    for path, text in pairs:
-        working_copy.set_value(checkout, name, path, text)
     try:
-        return stacks.read_settings(checkout, name)
+        for path, text in pairs:
+            working_copy.set_value(checkout, name, path, text)
+        yield stacks.read_settings(checkout, name)
     except Exception:
-        places.write(checkout.working_copy(name), before, mode=0o600)
+        working_copy.take_back(checkout, name, before)
         raise
+
+
+def _require_same_database(stack: Stack, settings: Settings) -> None:
+    """Raise ``Refused`` where the settings name another database than the one that is there with its data."""
+    live = next(
+        (entry for entry in stack.deployment().get("resources") or [] if entry["type"] == stacks.SCHEMA_TYPE), None
+    )
+    if live is None:
+        return
+    outputs = live.get("outputs") or {}
+    target = "docker" if outputs.get("container") else "embedded"
+    wanted = {
+        "target": settings.target,
+        "database.name": settings.database.name,
+        "database.user": settings.database.user,
+    }
+    there = {"target": target, "database.name": outputs.get("database"), "database.user": outputs.get("superuser")}
+    for key, value in wanted.items():
+        if there[key] != value:
+            raise Refused(
+                f"{key}: stack {stack.name} is {there[key]} and has data, so it can't become {value}: "
+                f"put {there[key]} back, or remove the data first with ./gaia destroy --purge"
+            )
 
 
 def _pair(change: str) -> tuple[str, str]:
@@ -330,12 +362,3 @@ def _pair(change: str) -> tuple[str, str]:
     if not equals or not path:
         raise UsageFault(f"--set {change}: must be KEY=VALUE, such as database.port=5433")
     return path.removeprefix("gaia-db:"), text
-
-
-def _confirm(what: str, answer: str) -> None:
-    if not stacks.interactive():
-        raise Refused(f"{what} Say so with --yes")
-    import typer
-
-    if typer.prompt(f"{what} Type its name ({answer}) to go on", default="", show_default=False, err=True) != answer:
-        raise Refused("nothing was deleted")

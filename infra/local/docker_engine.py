@@ -41,9 +41,9 @@ def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = CALL_TI
         client.ping()
     except (DockerException, RequestException, OSError) as error:
         raise DockerMissing(
-            f"no Docker engine answers ({_first_line(error)}): start Docker, "
+            f"no Docker engine answers at {endpoint(environ) or 'its default address'}: start Docker, "
             "or use the embedded server: ./gaia up --stack local"
-        ) from None
+        ) from error
     client.api.timeout = timeout_s
     return client
 
@@ -132,7 +132,3 @@ def publisher(client: DockerClient, port: int) -> str | None:
             if any(binding["HostPort"] == str(port) for binding in published or []):
                 return container.name
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

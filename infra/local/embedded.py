@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from infra.local import postgres
+from infra.local import ports, postgres
 
 if TYPE_CHECKING:
     # Not for the provider's process, which would import all that reads settings with it.
@@ -56,6 +56,9 @@ class EmbeddedServerProvider(ResourceProvider):
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         server = postgres.locate(Path(news["home"]))
         timeout_s = int(news["start_timeout_s"])
+        port = int(news["parameters"]["port"])
+        if port != int(olds["parameters"]["port"]):
+            ports.require_free(postgres.ADDRESS, port)  # before the server that serves is stopped
         needs_stop = olds.get("password") != news["password"] or _needs_restart(olds["parameters"], news["parameters"])
         if needs_stop:
             postgres.stop(server)
@@ -65,7 +68,7 @@ class EmbeddedServerProvider(ResourceProvider):
         if postgres.status(server) == "running":
             postgres.reload(server)
         else:
-            postgres.start(server, port=int(news["parameters"]["port"]), timeout_s=timeout_s)
+            postgres.start(server, port=port, timeout_s=timeout_s)
         return UpdateResult(_outputs(server, news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:

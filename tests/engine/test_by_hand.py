@@ -55,6 +55,16 @@ def test_two_clones_with_their_own_passphrases_stay_clean(clone: Clone, port: in
         remove(other)
 
 
+def test_removing_and_making_a_stack_by_hand_keeps_the_committed_file_as_it_is(clone: Clone, port: int) -> None:
+    clone.gaia("up", "--stack", "local", "--set", f"database.port={port}")
+    clone.gaia("destroy")
+    shell(clone, "pulumi stack rm local --yes")
+    assert clone.dirty() == ""
+    shell(clone, "pulumi stack init local")
+    assert clone.dirty() == ""
+    clone.gaia("up", "--stack", "local", "--set", f"database.port={port}")
+
+
 def test_an_edited_stack_file_counts_at_once_by_hand_too(clone: Clone, port: int) -> None:
     clone.gaia("up", "--stack", "local", "--set", f"database.port={port}")
     file = clone.root / "Pulumi.local.yaml"

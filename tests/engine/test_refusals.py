@@ -122,3 +122,41 @@ def test_an_edited_stack_file_with_a_fault_names_file_and_key(clone: Clone) -> N
     assert "Pulumi.local.yaml: database.tuning.max_conections: unknown key" in said
     file.write_text("config: [")
     assert "not valid YAML" in sentence(clone, "up", "--stack", "local", code=2)
+
+
+def test_a_downgrade_that_deletes_rows_needs_a_yes(clone: Clone, port: int) -> None:
+    up(clone, port)
+    clone.gaia("psql", "-c", "INSERT INTO auth.users (username, email) VALUES ('ada', 'ada@example.org')")
+    assert "auth.users" in sentence(clone, "migrate", "downgrade", "base", code=5)
+    assert clone.json("verify")["ok"]
+    clone.gaia("migrate", "downgrade", "base", "--yes")
+    clone.gaia("migrate", "upgrade")
+    assert clone.json("verify")["ok"]
+
+
+def test_a_taken_port_leaves_the_server_up_on_its_old_one(clone: Clone, port: int) -> None:
+    up(clone, port)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        assert f"port {taken}" in sentence(clone, "up", "--set", f"database.port={taken}", code=1)
+    assert clone.json("verify")["ok"], "the server was not stopped"
+    assert set(clone.json("up")["changes"].values()) == {0}, "and the port was not kept"
+
+
+@pytest.mark.parametrize("change", ["database.name=other", "database.user=other", "target=docker"])
+def test_a_stack_with_data_does_not_become_another_one(clone: Clone, port: int, change: str) -> None:
+    up(clone, port)
+    assert "has data" in sentence(clone, "up", "--set", change, code=5)
+    assert set(clone.json("up")["changes"].values()) == {0}
+
+
+def test_an_env_file_that_cannot_be_written_says_so_and_leaves_nothing(clone: Clone, port: int) -> None:
+    up(clone, port)
+    for file in ("/nonexistent/x", "."):
+        assert "can't be written" in sentence(clone, "env", "--file", file, code=2)
+    assert clone.dirty() == ""
+
+
+def test_an_unknown_revision_is_a_usage_fault(clone: Clone, port: int) -> None:
+    up(clone, port)
+    assert "0099" in sentence(clone, "migrate", "upgrade", "0099", code=2)

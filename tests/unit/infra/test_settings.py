@@ -214,9 +214,7 @@ def test_a_wrong_value_does_not_hide_a_section_of_another_target() -> None:
 def test_a_pool_that_two_revisions_could_not_share_is_a_fault() -> None:
     pool = {"size": 20, "overflow": 5, "max_instances": 4}
     (fault,) = faults({"target": "docker", "database": {"pool": pool}})
-    assert fault.startswith(
-        "database.pool: two revisions of 4 instances with 20 + 5 connections need 210, but 180 "
-    )
+    assert fault.startswith("database.pool: two revisions of 4 instances with 20 + 5 connections need 210, but 180 ")
     assert "make the pool smaller or max_connections larger" in fault
 
 

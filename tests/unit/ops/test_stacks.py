@@ -19,6 +19,7 @@ from engine.stack import Resource
 from infra.settings import SettingsError
 from ops import access, stacks, up
 from ops.exits import Missing, UsageFault
+from ops.report import Report
 from ops.stacks import Login
 
 APP = Login(host="127.0.0.1", port=5432, database="gaia", user="gaia_app", password="a" * 16)
@@ -102,11 +103,23 @@ def test_settings_are_those_of_the_working_copy(checkout: Checkout) -> None:
 
 
 def test_a_refused_value_leaves_everything_as_it_was(checkout: Checkout) -> None:
-    up._with_changes(checkout, "local", [("database.port", "5433")])
+    with up._with_changes(checkout, "local", [("database.port", "5433")]):
+        pass
     before = checkout.working_copy("local").read_text()
-    with pytest.raises(SettingsError, match=r"database\.name"):
-        up._with_changes(checkout, "local", [("database.port", "5434"), ("database.name", "Gaia")])
+    with pytest.raises(SettingsError, match=r"database\.name"):  # noqa: SIM117
+        with up._with_changes(checkout, "local", [("database.port", "5434"), ("database.name", "Gaia")]):
+            pass
     assert checkout.working_copy("local").read_text() == before
+
+
+def test_a_value_is_not_kept_where_what_needs_it_fails(checkout: Checkout) -> None:
+    with up._with_changes(checkout, "local", [("database.port", "5433")]):
+        pass
+    with pytest.raises(OSError, match="no"):  # noqa: SIM117
+        with up._with_changes(checkout, "local", [("database.port", "5434")]) as settings:
+            assert settings.database.port == 5434
+            raise OSError("no")
+    assert stacks.read_settings(checkout, "local").database.port == 5433
 
 
 # --- logins ---
@@ -172,4 +185,4 @@ def test_a_container_cannot_reach_a_server_outside_docker() -> None:
 
 def test_an_unknown_reader_of_the_file_is_refused() -> None:
     with pytest.raises(UsageFault, match="--for dokcer"):
-        access._document_lines(having(container="gaia-postgres"), "dokcer")
+        access.environment(Report(), stack_name=None, file=None, reader="dokcer")

@@ -183,20 +183,20 @@ def test_a_change_without_key_or_value_is_refused_with_an_example(change: str) -
 
 
 def test_losing_data_is_refused_where_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "interactive", lambda: False)
+    monkeypatch.setattr(stacks, "_somebody_is_there", lambda: False)
     with pytest.raises(Refused, match=r"This deletes everything\. Say so with --yes"):
-        up._confirm("This deletes everything.", "local")
+        stacks.confirm("This deletes everything.", "local")
 
 
 @pytest.mark.parametrize(("answer", "goes_on"), [("local", True), ("", False), ("y", False), ("Local", False)])
 def test_losing_data_needs_the_stacks_name_typed(monkeypatch: pytest.MonkeyPatch, answer: str, goes_on: bool) -> None:
-    monkeypatch.setattr(stacks, "interactive", lambda: True)
+    monkeypatch.setattr(stacks, "_somebody_is_there", lambda: True)
     monkeypatch.setattr("typer.prompt", lambda *arguments, **options: answer)
     if goes_on:
-        up._confirm("?", "local")
+        stacks.confirm("?", "local")
     else:
         with pytest.raises(Refused, match="nothing was deleted"):
-            up._confirm("?", "local")
+            stacks.confirm("?", "local")
 
 
 # --- the result ---
