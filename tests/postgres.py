@@ -275,6 +275,7 @@ def _serve(programs: Path, folder: Path, data: Path, port: int, settings: dict[s
             env=_environment(),
             **_identity(),
         )
+    _started[data] = process
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, IndexError):
@@ -295,6 +296,13 @@ def _stop(folder: Path) -> None:
         process.wait(timeout=10)
     except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         return
+    finally:
+        if (started := _started.pop(data, None)) is not None:
+            started.wait(timeout=10)
+
+
+_started: dict[Path, subprocess.Popen[Any]] = {}
+"""The servers of this process by their data, so that each is waited for."""
 
 
 def _reachable(folder: Path) -> Path:

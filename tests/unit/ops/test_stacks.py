@@ -115,7 +115,7 @@ def test_a_refused_value_leaves_everything_as_it_was(checkout: Checkout) -> None
 def test_a_value_is_not_kept_where_what_needs_it_fails(checkout: Checkout) -> None:
     with up._with_changes(checkout, "local", [("database.port", "5433")]):
         pass
-    with pytest.raises(OSError, match="no"):  # noqa: SIM117
+    with pytest.raises(OSError, match="no"):  # noqa: PT012, SIM117
         with up._with_changes(checkout, "local", [("database.port", "5434")]) as settings:
             assert settings.database.port == 5434
             raise OSError("no")
