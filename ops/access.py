@@ -25,7 +25,7 @@ DOCKER_PORT = 5432
 
 def url(report: Report, *, stack_name: str | None, as_user: str) -> None:
     """Print the connection URI, password included: it is what this command is for."""
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     login = stacks.login(stack, as_app=_as_app(as_user))
     report.result(login.url, {"ok": True, "stack": stack.name, "user": login.user, "url": login.url})
 
@@ -34,7 +34,7 @@ def psql(report: Report, *, stack_name: str | None, as_user: str, arguments: lis
     """Become psql, logged in. The password goes by the environment, never by an argument."""
     from infra.local import postgres
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     login = stacks.login(stack, as_app=_as_app(as_user))
     program = postgres.packaged_binaries() / "psql"
     variables = {**os.environ, **_libpq(login)}
@@ -50,7 +50,7 @@ def environment(report: Report, *, stack_name: str | None, file: Path | None, re
     places.prepare(checkout)
     name = stack_name or stacks.chosen(checkout) or "local"
     if file is not None:
-        stack = stacks.with_engine(checkout, name, report.say)
+        stack = stacks.with_engine(checkout, name, report.long)
         text = "".join(f"{line}\n" for line in _document_lines(stack, reader))
         try:
             places.write(file, text, mode=0o600)
@@ -60,7 +60,7 @@ def environment(report: Report, *, stack_name: str | None, file: Path | None, re
             ) from None
         report.say(f"wrote {file}, readable by you alone")
         return
-    stack = stacks.with_engine(checkout, name, report.say)
+    stack = stacks.with_engine(checkout, name, report.long)
     stack.make()
     needed = places.pulumi_environment(checkout, os.environ, stack=name, engine=stack.engine)
     # `pulumi` in the wrapper's folder brings its own stack file for each stack, fresh for each run.

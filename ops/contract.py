@@ -19,7 +19,7 @@ def outputs(report: Report, *, stack_name: str | None, form: str) -> None:
     """Print the contract. Secret values are masked; references to secrets are not secret."""
     if form not in FORMS:
         raise UsageFault(f"--format {form}: must be one of {', '.join(FORMS)}")
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     found = stack.outputs(show_secrets=False)
     if "contract_version" not in found:
         raise Missing(f"stack {stack.name} is not up: run ./gaia up --stack {stack.name}")

@@ -23,7 +23,7 @@ def setup(report: Report) -> int:
     checkout = places.here()
     places.prepare(checkout)
     with report.working("looking for the engine") as working:
-        engine = acquire(say=working.now if sys.stderr.isatty() else working.done, environ=os.environ)
+        engine = acquire(say=report.long, environ=os.environ)
         working.now("installing the development tools")
         require_tools(checkout)
     text = (
@@ -44,7 +44,7 @@ def test(report: Report, *, tiers: list[str], arguments: list[str]) -> int:
     if unknown := sorted(set(tiers) - set(TIERS)):
         raise UsageFault(f"--tier {unknown[0]}: must be one of {', '.join(TIERS)}")
     require_tools(checkout)
-    stacks.with_engine(checkout, "local", report.say)  # built now, with progress, rather than within a test
+    stacks.with_engine(checkout, "local", report.long)  # built now, with progress, rather than within a test
     paths = [f"tests/{tier}" for tier in tiers or TIERS]
     return _PYTEST_CODES.get(_python(checkout, "pytest", *paths, *arguments), FAILED)
 

@@ -17,7 +17,7 @@ def upgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
     """Migrate up, roles and grants included."""
     from migrations import runner
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     url = stacks.login(stack, as_app=False).url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
         if revision == "head":
@@ -30,7 +30,7 @@ def downgrade(report: Report, *, stack_name: str | None, revision: str, yes: boo
     """Migrate down. The tables that go take their rows with them: that needs a yes."""
     from migrations import runner
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     url = stacks.login(stack, as_app=False).url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
         if not yes and (lost := runner.losses(url, revision)):
@@ -42,7 +42,7 @@ def current(report: Report, *, stack_name: str | None) -> int:
     """Which revision the database is at."""
     from migrations import runner
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     at, head = runner.current(stacks.login(stack, as_app=False).url), runner.head()
     text = f"{at or 'base'}{' (head)' if at == head else f', head is {head}'}"
     report.result(text, {"ok": True, "stack": stack.name, "revision": at, "head": head})
@@ -63,7 +63,7 @@ def check(report: Report, *, stack_name: str | None) -> int:
     """Whether the database agrees with the models."""
     from migrations import runner
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     differences = list(runner.check(stacks.login(stack, as_app=False).url))
     text = "\n".join(differences) if differences else "models and migrations agree"
     report.result(text, {"ok": not differences, "stack": stack.name, "differences": differences})
@@ -75,7 +75,7 @@ def new(report: Report, *, stack_name: str | None, title: str) -> int:
     from migrations import runner
     from ops import develop
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     develop.require_tools(stack.checkout)  # a new revision is formatted as the others are
     written = runner.new(stacks.login(stack, as_app=False).url, title)
     file = str(written.relative_to(stack.checkout.root)) if written else None

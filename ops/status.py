@@ -22,7 +22,7 @@ def status(report: Report, *, stack_name: str | None) -> int:
     if name is None:
         report.result("no stack is up: run ./gaia up", {"ok": True, "stack": None, "state": "absent"})
         return FINE
-    stack = stacks.with_engine(checkout, name, report.say)
+    stack = stacks.with_engine(checkout, name, report.long)
     settings = stacks.read_settings(checkout, name)
     run = locks.last_run(checkout, name)
     document: dict[str, Any] = {

@@ -54,7 +54,7 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
         locks.held(checkout, name, "./gaia up", report.say) as run,
         _with_changes(checkout, name, pairs) as settings,
     ):
-        stack = stacks.with_engine(checkout, name, working.now)
+        stack = stacks.with_engine(checkout, name, report.long)
         if restore_state:
             kept = stack.restore_state()
             report.say(f"went back to the state before the last change; the damaged one is kept: {kept}")
@@ -62,11 +62,12 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
         with ThreadPoolExecutor() as aside:
             # Deriving a new stack's key takes half a second, which is as long as asking Docker.
             made = aside.submit(stack.make)
-            _require_target(stack, settings, working)
+            _require_target(stack, settings, report)
             _require_port(stack, settings)
             made.result()
         stacks.remember(checkout, name)
         _settle(stack, settings, run.run_id, report)
+        working.now("starting the engine")
         summary = stack.run("up", run.run_id, "--refresh", on_event=_Progress(working))
     _tell_up(report, stack, settings, summary)
 
@@ -78,11 +79,12 @@ def preview(report: Report, *, stack_name: str | None, refresh: bool) -> None:
     name = stack_name or _choose(checkout, report)
     with report.working("settings") as working:
         settings = stacks.read_settings(checkout, name)
-        stack = stacks.with_engine(checkout, name, working.now)
-        _require_target(stack, settings, working)
+        stack = stacks.with_engine(checkout, name, report.long)
+        _require_target(stack, settings, report)
         with locks.held(checkout, name, "./gaia preview", report.say) as run:
             stack.make()
             progress = _Progress(working, preview=True)
+            working.now("starting the engine")
             flags = ["--refresh"] if refresh else []
             summary = stack.run("preview", run.run_id, *flags, on_event=progress)
     lines = [*(f"drift: {line}" for line in progress.drift), *progress.steps]
@@ -101,7 +103,7 @@ def preview(report: Report, *, stack_name: str | None, refresh: bool) -> None:
 
 def destroy(report: Report, *, stack_name: str | None, purge: bool, yes: bool) -> None:
     """Stop the server and forget the stack; with ``purge`` its data goes too."""
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     settings = stacks.read_settings(stack.checkout, stack.name)
     if purge and not yes:
         stacks.confirm(f"This deletes all data of stack {stack.name}, for good.", stack.name)
@@ -109,7 +111,7 @@ def destroy(report: Report, *, stack_name: str | None, purge: bool, yes: bool) -
         report.working("destroying") as working,
         locks.held(stack.checkout, stack.name, "./gaia destroy", report.say) as run,
     ):
-        _require_target(stack, settings, working)
+        _require_target(stack, settings, report)
         made = stack.state_file.exists() if stack.has_own_backend else True
         deleted = 0
         if made:
@@ -215,8 +217,8 @@ def _choose(checkout: Checkout, report: Report) -> str:
     except LocalError as error:
         report.say(f"stack local: {str(error).split(': ', 1)[0]}")
         return "local"
-    engine = stacks.with_engine(checkout, "dev", report.say)
-    missing = docker_plugin(engine, say=report.say)
+    engine = stacks.with_engine(checkout, "dev", report.long)
+    missing = docker_plugin(engine, say=report.long)
     if missing:
         report.say(f"stack local: a Docker engine answers, but its plugin can't be had ({missing})")
         return "local"
@@ -224,7 +226,7 @@ def _choose(checkout: Checkout, report: Report) -> str:
     return "dev"
 
 
-def _require_target(stack: Stack, settings: Settings, working: Working) -> None:
+def _require_target(stack: Stack, settings: Settings, report: Report) -> None:
     """Raise what is missing for the stack's target, before the engine starts."""
     if settings.target == "gcp":
         raise UsageFault(f"Pulumi.{stack.name}.yaml: target: the resources of gcp are not declared yet")
@@ -233,7 +235,7 @@ def _require_target(stack: Stack, settings: Settings, working: Working) -> None:
         from infra.local import docker_engine
 
         docker_engine.connect(os.environ).close()
-        if missing := docker_plugin(stack, say=working.now):
+        if missing := docker_plugin(stack, say=report.long):
             raise Missing(f"the engine's Docker plugin can't be had ({missing}): use ./gaia up --stack local")
     else:
         from infra.local import postgres

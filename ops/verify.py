@@ -25,7 +25,7 @@ def verify(report: Report, *, stack_name: str | None) -> int:
     """Run every check against the stack's server; returns the exit code."""
     import psycopg
 
-    stack = stacks.open_stack(stack_name, report.say)
+    stack = stacks.open_stack(stack_name, report.long)
     settings = stacks.read_settings(stack.checkout, stack.name)
     superuser, app = stacks.login(stack, as_app=False), stacks.login(stack, as_app=True)
     checks = [_password("superuser", superuser.password), _password("app", app.password)]
