@@ -77,7 +77,7 @@ def preview(
     json: JsonOption = False,
 ) -> int:
     """Show what `up` would change, without changing anything."""
-    from ops import up as module
+    from ops import preview as module
 
     return _run(json, lambda report: module.preview(report, stack_name=stack, refresh=refresh))
 
@@ -90,7 +90,7 @@ def destroy(
     json: JsonOption = False,
 ) -> int:
     """Stop the server and forget the stack. The data stays unless --purge."""
-    from ops import up as module
+    from ops import destroy as module
 
     return _run(json, lambda report: module.destroy(report, stack_name=stack, purge=purge, yes=yes))
 

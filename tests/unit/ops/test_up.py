@@ -8,7 +8,7 @@ import pytest
 
 from engine.stack import Summary
 from infra import settings
-from ops import stacks, up
+from ops import progress, stacks, up
 from ops.exits import Refused, UsageFault
 from ops.report import Report, Working
 
@@ -35,16 +35,16 @@ def metadata(op: str = "refresh", type_: str = SCHEMA, name: str = "schema", **m
     return {"op": op, "type": type_, "urn": f"urn:pulumi:local::gaia-db::gaia:local:X${type_}::{name}", **more}
 
 
-def told(*steps: tuple[str, dict[str, Any]], preview: bool = False) -> tuple[up._Progress, _Heard]:
+def told(*steps: tuple[str, dict[str, Any]], preview: bool = False) -> tuple[progress.Progress, _Heard]:
     heard = _Heard()
-    progress = up._Progress(heard, preview=preview)
+    teller = progress.Progress(heard, preview=preview)
     for event, data in steps:
-        progress({event: {"metadata": data}})
-    return progress, heard
+        teller({event: {"metadata": data}})
+    return teller, heard
 
 
 def drift(old: dict[str, Any], new: dict[str, Any], *, gone: bool = False) -> str:
-    return up._drift(metadata(old={"id": "x", "outputs": old}, new={"id": "" if gone else "x", "outputs": new}))
+    return progress._drift(metadata(old={"id": "x", "outputs": old}, new={"id": "" if gone else "x", "outputs": new}))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def drift(old: dict[str, Any], new: dict[str, Any], *, gone: bool = False) -> st
     ],
 )
 def test_a_resource_is_spoken_of_by_kind_and_name(type_: str, spoken: str) -> None:
-    assert up._spoken(metadata(type_=type_, name="postgres")) == spoken
+    assert progress._spoken(metadata(type_=type_, name="postgres")) == spoken
 
 
 # --- drift ---
@@ -65,8 +65,8 @@ def test_a_resource_is_spoken_of_by_kind_and_name(type_: str, spoken: str) -> No
 def test_what_is_as_it_was_has_not_drifted() -> None:
     same = {"revision": "0002", "status": "running", "image": "sha256:1"}
     assert drift(same, same) == ""
-    assert up._drift(metadata()) == ""
-    assert up._drift(metadata(old=None, new=None)) == ""
+    assert progress._drift(metadata()) == ""
+    assert progress._drift(metadata(old=None, new=None)) == ""
 
 
 def test_what_was_removed_is_gone() -> None:
