@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
+import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from engine.errors import NotOurs, PassphraseWrong
 
 PROJECT = "gaia-db"
 STACK_FILE_PREFIX, STACK_FILE_SUFFIX = "Pulumi.", ".yaml"
@@ -94,12 +98,21 @@ def prepare(checkout: Checkout) -> None:
     """Make the checkout's own folders, its passphrase and its ``pulumi``; safe to repeat, and by two at once."""
     # The embedded server of root's checkouts is another user, who passes through here to its data.
     checkout.own.mkdir(mode=0o755, exist_ok=True)
+    if checkout.own.stat().st_uid != os.geteuid():
+        owner = _user_name(checkout.own.stat().st_uid)
+        raise NotOurs(f"{checkout.own} belongs to {owner}: run this as {owner}, or work in a clone of your own")
     for folder in (checkout.state, checkout.working_copy("x").parent, checkout.run_file("x", "x").parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not checkout.passphrase.exists():
+        if any((checkout.state / ".pulumi" / "stacks" / PROJECT).glob("*.json")):
+            raise PassphraseWrong(
+                f"{checkout.passphrase} is gone, and with it the way to the secrets in {checkout.state}: put it back, "
+                "or move that folder away; the next up then takes the database over, with new passwords"
+            )
         _write_once(checkout.passphrase, secrets.token_urlsafe(32), mode=0o600)
     wrapper = checkout.wrapper_folder / "pulumi"
-    script = f'#!/bin/sh\n# The engine, prepared as ./gaia prepares it.\nexec "{checkout.root}/gaia" pulumi "$@"\n'
+    launcher = shlex.quote(str(checkout.root / "gaia"))
+    script = f'#!/bin/sh\n# The engine, prepared as ./gaia prepares it.\nexec {launcher} pulumi "$@"\n'
     if not wrapper.exists() or wrapper.read_text(encoding="utf-8") != script:
         wrapper.parent.mkdir(exist_ok=True)
         write(wrapper, script, mode=0o755)
@@ -123,6 +136,13 @@ def _write_once(file: Path, text: str, *, mode: int) -> None:
         pass
     finally:
         aside.unlink()
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _written_aside(file: Path, text: str, *, mode: int) -> Path:

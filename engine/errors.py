@@ -12,6 +12,7 @@
     ├── StackBusy            another run holds the stack
     ├── StackMissing         the stack was never made
     ├── PassphraseWrong      the stack's secrets can't be opened
+    ├── NotOurs              the checkout's own files belong to another user
     ├── StateDamaged         the stack's state can't be read
     ├── StateWhole           the state to be restored isn't damaged
     └── ValueUnreadable      a value for a stack file isn't YAML
@@ -70,6 +71,10 @@ class StackMissing(EngineError):
 
 class PassphraseWrong(EngineError):
     """The passphrase isn't the one that the stack's secrets were encrypted with."""
+
+
+class NotOurs(EngineError):
+    """The checkout's own files belong to another user, whom ours would lock out."""
 
 
 class StateDamaged(EngineError):

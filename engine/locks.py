@@ -44,7 +44,7 @@ class Run:
         try:
             process = psutil.Process(self.pid)
             return abs(process.create_time() - self.started) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.Error:
+        except (psutil.Error, ValueError, TypeError, OverflowError):
             return False
 
 

@@ -24,6 +24,7 @@ Operation = Literal["up", "preview", "destroy", "refresh"]
 Event = dict[str, Any]
 OnEvent = Callable[[Event], None]
 STACK_TYPE = "pulumi:pulumi:Stack"
+_SCRATCH = "new-stack-"
 CANCEL_TIMEOUT_S = 90
 """How long a cancelled run may take to write its state before it is killed."""
 
@@ -109,8 +110,11 @@ class Stack:
             return
         # `stack init` writes the passphrase's salt beside the Pulumi.yaml it finds, whatever stack file it is told
         # to use: it finds one in a folder of its own.
-        with tempfile.TemporaryDirectory(dir=self.checkout.own) as scratch:
+        for left in self.checkout.own.glob(f"{_SCRATCH}*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed here
+        with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=self.checkout.own) as scratch:
             copy = self.checkout.working_copy(self.name)
+            working_copy.forget_salt(self.checkout, self.name)
             shutil.copyfile(self.checkout.root / "Pulumi.yaml", Path(scratch) / "Pulumi.yaml")
             shutil.copyfile(copy, Path(scratch) / copy.name)
             done = self._call("stack", "init", self.name, "--no-select", check=False, folder=Path(scratch))
@@ -212,10 +216,12 @@ class Stack:
             for entry in self.deployment().get("pending_operations") or []
         ]
 
-    def settle(self, run_id: str, imports: Mapping[str, str]) -> None:
-        """Clear the pending creates; those in ``imports`` (URN → id) were carried out and are taken over."""
-        pairs = (part for pair in imports.items() for part in pair)
-        self.run("refresh", run_id, "--clear-pending-creates", *(f"--import-pending-creates={part}" for part in pairs))
+    def settle(self, run_id: str) -> None:
+        """Clear the pending creates.
+
+        The engine's other way, ``--import-pending-creates``, drops them too (3.259.0: nothing reads what it notes).
+        """
+        self.run("refresh", run_id, "--clear-pending-creates")
 
     def restore_state(self) -> Path:
         """Put the state before the last change in place of a damaged one, which is kept; returns where.
@@ -312,8 +318,11 @@ class _Collected:
 def _deployment(file: Path) -> dict[str, Any]:
     """The deployment of a file backend's checkpoint. Raises what reading another shape raises."""
     latest = json.loads(file.read_text(encoding="utf-8"))["checkpoint"].get("latest") or {}
-    for entry in [*(latest.get("resources") or []), *(op["resource"] for op in latest.get("pending_operations") or [])]:
+    operations = latest.get("pending_operations") or []
+    for entry in [*(latest.get("resources") or []), *(operation["resource"] for operation in operations)]:
         _ = entry["type"]
+    for operation in operations:
+        _ = operation["type"], operation["resource"]["urn"]
     return latest
 
 
@@ -362,7 +371,7 @@ def by_hand(checkout: Checkout, engine: Path, arguments: Sequence[str], environ:
     named = _named_stack(arguments) or next((word for word in words[2:] if words[0] == "stack"), None)
     name = named or environ.get("PULUMI_STACK") or ""
     variables = dict(environ)
-    if words[:2] == ["stack", "rm"]:
+    if words[:2] in (["stack", "rm"], ["stack", "remove"]):
         # Without the flag it deletes the committed stack file.
         arguments = [*arguments, "--preserve-config"]
     if name in checkout.stacks():

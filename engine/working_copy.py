@@ -21,7 +21,7 @@ def refresh(checkout: Checkout, stack: str) -> None:
     """Bring the working copy up to date with the committed file. Raises ``OSError`` where there is none."""
     committed = checkout.stack_file(stack).read_text(encoding="utf-8")
     copy, base = checkout.working_copy(stack), _base(checkout, stack)
-    if copy.exists() and base.exists() and base.read_text(encoding="utf-8") == committed:
+    if copy.exists() and base.exists() and base.read_text(encoding="utf-8", errors="replace") == committed:
         return
     if not copy.exists():
         text = committed
@@ -79,6 +79,15 @@ def set_value(checkout: Checkout, stack: str, path: str, text: str) -> None:
     else:
         config[name] = value
     write(copy, yaml.safe_dump({**document, "config": config}, sort_keys=False), mode=0o600)
+
+
+def forget_salt(checkout: Checkout, stack: str) -> None:
+    """Drop the salt of an earlier state's passphrase, unless the committed file has it: the stack is made anew."""
+    copy = checkout.working_copy(stack)
+    document = _document(copy.read_text(encoding="utf-8"))
+    if _SALT in document and _SALT not in _document(checkout.stack_file(stack).read_text(encoding="utf-8")):
+        del document[_SALT]
+        write(copy, yaml.safe_dump(document, sort_keys=False), mode=0o600)
 
 
 def take_back(checkout: Checkout, stack: str, before: str) -> None:

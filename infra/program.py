@@ -33,10 +33,11 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
     stack, database = loaded.settings, loaded.settings.database
     superuser_password = Password("superuser-password", loaded.password)
     app_password = Password("app-password")
-    server, host, container, start_timeout_s = _server(stack, superuser_password.value)
+    server, identity, host, container, start_timeout_s = _server(stack, superuser_password.value)
     schema = Schema(
         "schema",
         SchemaArgs(
+            server=identity,
             host=host,
             port=database.port,
             database=database.name,
@@ -70,22 +71,33 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
 
 def _server(
     stack: settings.Settings, password: pulumi.Output[str]
-) -> tuple[pulumi.Resource, str, pulumi.Output[str] | None, int]:
-    """The server of a local target: the resource, its address, its container, and how long it may take to start."""
+) -> tuple[pulumi.Resource, pulumi.Output[str], str, pulumi.Output[str] | None, int]:
+    """The server of a local target: the resource, what tells it from another, its address, its container, and how
+    long it may take to start."""
     if stack.docker:
         from infra.local.container import PostgresContainer, PostgresContainerArgs
+        from infra.local.docker_engine import labels_of
 
-        args = PostgresContainerArgs(stack=stack.stack, database=stack.database, docker=stack.docker, password=password)
+        labels = labels_of(CHECKOUT, stack.stack)
+        args = PostgresContainerArgs(labels=labels, database=stack.database, docker=stack.docker, password=password)
         container = PostgresContainer("postgres", args)
-        return container, stack.docker.address, container.container_name, stack.docker.start_timeout_s
+        return (
+            container,
+            container.container_id,
+            stack.docker.address,
+            container.container_name,
+            stack.docker.start_timeout_s,
+        )
     if not stack.embedded:
         raise pulumi.RunError(f"Pulumi.{stack.stack}.yaml: target: {stack.target} is no local target")
     from infra.local import postgres
     from infra.local.embedded import EmbeddedArgs, EmbeddedServer
 
     home = postgres.home_for(CHECKOUT, stack.stack)
+    if not pulumi.runtime.is_dry_run():
+        postgres.remember_home(CHECKOUT, home)
     server = EmbeddedServer(
         "postgres",
         EmbeddedArgs(home=home, database=stack.database, embedded=stack.embedded, password=password),
     )
-    return server, postgres.ADDRESS, None, stack.embedded.start_timeout_s
+    return server, server.identity, postgres.ADDRESS, None, stack.embedded.start_timeout_s

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 NAMESPACE = "gaia-db"
 PASSWORD_LENGTH_MIN = 16
 """The source document asks for passwords of at least 16 characters."""
-
 # Extra keys are faults, and a string is no number: a typing slip must not change its meaning silently.
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -312,7 +311,27 @@ def _cache_holds_buffers(settings: Settings) -> str | None:
     )
 
 
-RULES: tuple[Callable[[Settings], str | None], ...] = (_pool_within_connections, _cache_holds_buffers)
+def _database_is_ours(settings: Settings) -> str | None:
+    if settings.database.name not in ("postgres", "template0", "template1"):
+        return None
+    return f"database.name: {settings.database.name} is the server's own database; choose another name, such as gaia"
+
+
+def _user_is_free(settings: Settings) -> str | None:
+    name = settings.database.user
+    if not name.startswith(("gaia_", "pg_")) and name not in ("public", "none"):
+        return None
+    return (
+        f"database.user: {name} is a name that roles of the schema or of PostgreSQL have; choose another, such as gaia"
+    )
+
+
+RULES: tuple[Callable[[Settings], str | None], ...] = (
+    _pool_within_connections,
+    _cache_holds_buffers,
+    _database_is_ours,
+    _user_is_free,
+)
 """What single values can't tell: each rule returns a fault, or None."""
 
 
@@ -322,9 +341,13 @@ def _bytes(size: str) -> int:
 
 
 def _password_faults(origin: str, password: str | None) -> list[str]:
-    if password is None or len(password) >= PASSWORD_LENGTH_MIN:
+    if password is None:
         return []
-    return [f"{origin}: has {len(password)} characters; a password needs at least {PASSWORD_LENGTH_MIN}"]
+    if not password.isprintable():
+        return [f"{origin}: has a line break or another character that can't be printed; use letters, digits and signs"]
+    if len(password) < PASSWORD_LENGTH_MIN or password.isspace():
+        return [f"{origin}: has {len(password.strip())} characters; a password needs at least {PASSWORD_LENGTH_MIN}"]
+    return []
 
 
 def _decoded(value: str) -> Any:

@@ -274,13 +274,19 @@ def _sentences(verb: Literal["GRANT", "REVOKE"], privileges: Iterable[Privilege]
 
 def quoted(name: str) -> str:
     """``name`` as an SQL identifier."""
-    return name if name.isidentifier() and name.islower() and name.isascii() else '"' + name.replace('"', '""') + '"'
+    return name if name.isidentifier() and name.islower() and name.isascii() else _in_quotes(name)
+
+
+def _in_quotes(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _sql_thing(kind: str, name: str) -> str:
     # Tables and functions come from the catalog already quoted.
     word = "ROUTINE" if kind == "function" else kind.upper()  # procedures are among them
-    return f"{word} {quoted(name) if kind in {'database', 'schema'} else name}"
+    if kind == "database":
+        return f"{word} {_in_quotes(name)}"  # its name is a setting, which may be a word of SQL's own
+    return f"{word} {quoted(name) if kind == 'schema' else name}"
 
 
 def _thing(kind: Kind, name: str) -> str:

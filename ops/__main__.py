@@ -1,10 +1,19 @@
 """``python -m ops``: what the launcher runs."""
 
+import io
+import os
 import sys
+from pathlib import Path
 
 
 def run() -> int:
     """Run the command line. Ctrl-C is heard from the first import on."""
+    # A closed stream, or one that can't write every letter, is no reason to fail after the work is done.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from ops import cli
 

@@ -51,9 +51,9 @@ def environment(report: Report, *, stack_name: str | None, file: Path | None, re
     name = stack_name or stacks.chosen(checkout) or "local"
     if file is not None:
         stack = stacks.with_engine(checkout, name, report.long)
-        text = "".join(f"{line}\n" for line in _document_lines(stack, reader))
+        lines = _document_lines(stack, reader)
         try:
-            places.write(file, text, mode=0o600)
+            places.write(_regular(file), "".join(f"{line}\n" for line in [*_kept(file, lines), *lines]), mode=0o600)
         except OSError as error:
             raise UsageFault(
                 f"--file {file}: can't be written ({error.strerror}); name a file in a folder that is yours"
@@ -74,6 +74,24 @@ def environment(report: Report, *, stack_name: str | None, file: Path | None, re
         launcher = shlex.quote(str(checkout.root / "gaia"))
         lines.append(f'export DATABASE_URL="$({launcher} url --as app --stack {shlex.quote(name)})"')
     print("\n".join(lines))
+
+
+def _regular(file: Path) -> Path:
+    """The file itself, behind any link. Raises ``UsageFault`` where it is a folder or a device."""
+    target = file.resolve()
+    if target.exists() and not target.is_file():
+        raise UsageFault(f"--file {file}: is no ordinary file; name one to write, such as .env")
+    return target
+
+
+def _kept(file: Path, lines: list[str]) -> list[str]:
+    """The lines of an existing file that set something else."""
+    ours = {line.split("=", 1)[0] for line in lines}
+    try:
+        there = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    return [line for line in there if line.split("=", 1)[0].removeprefix("export ").strip() not in ours]
 
 
 def logs(report: Report, *, stack_name: str | None, lines: int, follow: bool) -> int:

@@ -290,13 +290,16 @@ def _run(as_json: bool, command: Callable[[Report], int | None]) -> int:
         sys.stderr.close()
         return exits.FAILED
     except Exception as error:
-        code = exits.code_of(error)
+        code, said = exits.code_of(error), str(error)
+        if code is None and isinstance(error, OSError) and error.strerror:
+            # A full disk, a folder that can't be written: the machine's fault, and no riddle.
+            code, said = exits.FAILED, f"{error.filename or 'the machine'}: {error.strerror}; mend that, then run again"
         if code is None:
             raise
         if as_json:
-            report.result("", {"ok": False, "error": str(error), "exit_code": code})
+            report.result("", {"ok": False, "error": said, "exit_code": code})
         else:
-            print(f"gaia: {error}", file=sys.stderr)
+            print(f"gaia: {said}", file=sys.stderr)
         return code
 
 

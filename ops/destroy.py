@@ -29,7 +29,7 @@ def destroy(report: Report, *, stack_name: str | None, purge: bool, yes: bool) -
         deleted = 0
         if made:
             stack.make()
-            preflight.settle(stack, settings, run.run_id, report)
+            preflight.settle(stack, run.run_id, report)
             deleted = stack.run("destroy", run.run_id, on_event=Progress(working)).changes.get("delete", 0)
         if purge:
             working.now("removing the data")

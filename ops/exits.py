@@ -66,6 +66,7 @@ _CODES = {
     "Busy": BUSY,
     "StateDamaged": REFUSED,
     "DataDirectoryError": REFUSED,
+    "NotOurs": REFUSED,
 }
 _OURS = ("OpsError", "EngineError", "LocalError", "SettingsError", "MigrationError")
 

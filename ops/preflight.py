@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from ops.exits import Missing, Refused, UsageFault
 
 if TYPE_CHECKING:
     from engine.checkout import Checkout
-    from engine.stack import Pending, Stack
+    from engine.stack import Stack
     from infra.settings import Settings
     from ops.report import Report
 
@@ -54,64 +55,73 @@ def require_target(stack: Stack, settings: Settings, report: Report) -> None:
         postgres.packaged_binaries()
 
 
-def require_port(stack: Stack, settings: Settings) -> None:
-    """Raise ``PortTaken`` before Docker would leave a half-made container behind."""
+def require_place(stack: Stack, settings: Settings, report: Report) -> None:
+    """Have the container's name and port free for it. Raises ``Refused``, ``PortTaken``.
+
+    The engine would find out in the middle, and leave a half-made container behind. The embedded server's provider
+    looks itself.
+    """
     if settings.docker is None:
-        return  # the embedded server's provider looks itself
+        return
     from infra.local import docker_engine, ports
 
-    client = docker_engine.connect(os.environ)
-    try:
+    docker = settings.docker
+    ours = docker_engine.labels_of(stack.checkout.root, stack.name)
+    known = {entry["type"] for entry in stack.deployment().get("resources") or []}
+    with contextlib.closing(docker_engine.connect(os.environ)) as client:
+        container = docker_engine.find(client, docker.container)
+        if container is not None and not docker_engine.is_ours(container.labels, ours):
+            raise Refused(
+                f"there is a container {docker.container} that isn't this stack's: remove or rename it, "
+                "or choose another name with --set docker.container=…"
+            )
+        removed = docker_engine.remove_unknown(
+            client,
+            container=None if "docker:index/container:Container" in known else docker.container,
+            network=None if "docker:index/network:Network" in known else docker.network,
+            ours=ours,
+        )
+        for what in removed:
+            report.say(f"{what} was made by a run that ended before it noted it: removed, to be made again")
         published_by = docker_engine.publisher(client, settings.database.port)
-    finally:
-        client.close()
-    if published_by != settings.docker.container:
+    if published_by != docker.container:
         named = f"container {published_by}" if published_by else None
-        ports.require_free(settings.docker.address, settings.database.port, holder_name=named)
+        ports.require_free(docker.address, settings.database.port, holder_name=named)
 
 
-def settle(stack: Stack, settings: Settings, run_id: str, report: Report) -> None:
+def settle(stack: Stack, run_id: str, report: Report) -> None:
     """Explain and clear what a killed run left unfinished."""
     pending = stack.pending()
-    if not pending:
-        return
-    imports: dict[str, str] = {}
     for operation in pending:
-        found = _existing(settings, operation) if operation.operation == "creating" else None
-        if found:
-            imports[operation.urn] = found
-        outcome = "it exists and is taken over" if found else "looked at again now"
-        report.say(f"the last run was ended while {operation.operation} {operation.name}: {outcome}")
-    stack.settle(run_id, imports)
-
-
-def _existing(settings: Settings, pending: Pending) -> str | None:
-    """The id under which Docker has what a killed run was creating; other resources can be made again safely."""
-    if settings.docker is None or not pending.type.startswith("docker:"):
-        return None
-    from infra.local import docker_engine
-
-    return docker_engine.existing_id(pending.type, str(pending.inputs.get("name", "")))
+        report.say(f"the last run was ended while {operation.operation} {operation.name}: looked at again now")
+    if pending:
+        stack.settle(run_id)
 
 
 def require_same_database(stack: Stack, settings: Settings) -> None:
     """Raise ``Refused`` where the settings name another database than the one that is there with its data."""
-    live = next(
-        (entry for entry in stack.deployment().get("resources") or [] if entry["type"] == stacks.SCHEMA_TYPE), None
-    )
+    resources = stack.deployment().get("resources") or []
+    live = next((entry for entry in resources if entry["type"] == stacks.SCHEMA_TYPE), None)
     if live is None:
         return
     outputs = live.get("outputs") or {}
     target = "docker" if outputs.get("container") else "embedded"
+    volume = next((entry["outputs"]["name"] for entry in resources if entry["type"].endswith("volume:Volume")), None)
     wanted = {
         "target": settings.target,
         "database.name": settings.database.name,
         "database.user": settings.database.user,
+        "docker.volume": settings.docker.volume if settings.docker else None,
     }
-    there = {"target": target, "database.name": outputs.get("database"), "database.user": outputs.get("superuser")}
+    there = {
+        "target": target,
+        "database.name": outputs.get("database"),
+        "database.user": outputs.get("superuser"),
+        "docker.volume": volume,
+    }
     for key, value in wanted.items():
         if there[key] != value:
             raise Refused(
-                f"{key}: stack {stack.name} is {there[key]} and has data, so it can't become {value}: "
+                f"{key}: stack {stack.name} has its data under {there[key]}, so it can't become {value}: "
                 f"put {there[key]} back, or remove the data first with ./gaia destroy --purge"
             )

@@ -77,6 +77,8 @@ def _drift(metadata: dict[str, Any]) -> str:
         return "is gone"
     old = before.get("outputs") or {}
     now = new.get("outputs") or {}
+    if now.get("faults"):
+        return f"was changed by hand: {'; '.join(now['faults'])}"
     if "revision" in old and old.get("revision") != now.get("revision"):
         if now.get("revision") is None:
             return "can't be asked"

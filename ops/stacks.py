@@ -81,7 +81,7 @@ def chosen(checkout: Checkout) -> str | None:
     """The stack that this checkout works with: the one that ``up`` chose, or else the one that has a state."""
     try:
         name = _choice_file(checkout).read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, ValueError):
         name = ""
     if name in checkout.stacks():
         return name

@@ -50,10 +50,10 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
             # Deriving a new stack's key takes half a second, which is as long as asking Docker.
             made = aside.submit(stack.make)
             preflight.require_target(stack, settings, report)
-            preflight.require_port(stack, settings)
+            preflight.require_place(stack, settings, report)
             made.result()
         stacks.remember(checkout, name)
-        preflight.settle(stack, settings, run.run_id, report)
+        preflight.settle(stack, run.run_id, report)
         working.now("starting the engine")
         summary = stack.run("up", run.run_id, "--refresh", on_event=Progress(working))
     _tell_up(report, stack, settings, summary)

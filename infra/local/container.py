@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import pulumi
@@ -10,7 +11,6 @@ import pulumi_docker as docker
 from infra.settings import Database, Docker
 
 INTERNAL_PORT = 5432
-STACK_LABEL = "gaia.stack"
 DATA = "/var/lib/postgresql/data"
 INITDB_ARGS = "--encoding=UTF8 --lc-collate=C --lc-ctype=C.UTF-8"
 """The embedded server's encoding and locale, so that text sorts alike on both."""
@@ -20,7 +20,8 @@ INITDB_ARGS = "--encoding=UTF8 --lc-collate=C --lc-ctype=C.UTF-8"
 class PostgresContainerArgs:
     """What the container needs."""
 
-    stack: str
+    labels: Mapping[str, str]
+    """What tells whose the container, the network and the volume are."""
     database: Database
     docker: Docker
     password: pulumi.Input[str]
@@ -32,6 +33,8 @@ class PostgresContainer(pulumi.ComponentResource):
 
     container_name: pulumi.Output[str]
     """The container's name, known once the container was started."""
+    container_id: pulumi.Output[str]
+    """Docker's id of it: another one after each replacement."""
 
     def __init__(self, name: str, args: PostgresContainerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gaia:local:PostgresContainer", name, {}, opts)
@@ -46,7 +49,7 @@ class PostgresContainer(pulumi.ComponentResource):
             labels=[
                 docker.NetworkLabelArgs(label="com.docker.compose.network", value="default"),
                 docker.NetworkLabelArgs(label="com.docker.compose.project", value=settings.compose_project),
-                docker.NetworkLabelArgs(label=STACK_LABEL, value=args.stack),
+                *(docker.NetworkLabelArgs(label=name, value=value) for name, value in args.labels.items()),
             ],
             # A network has no second name to stand beside its successor with.
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
@@ -54,7 +57,7 @@ class PostgresContainer(pulumi.ComponentResource):
         volume = docker.Volume(
             f"{name}-data",
             name=settings.volume,
-            labels=[docker.VolumeLabelArgs(label=STACK_LABEL, value=args.stack)],
+            labels=[docker.VolumeLabelArgs(label=name, value=value) for name, value in args.labels.items()],
             # The data outlives `destroy`; only `./gaia destroy --purge` removes it.
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=True),
         )
@@ -82,7 +85,7 @@ class PostgresContainer(pulumi.ComponentResource):
                 retries=settings.healthcheck.retries,
             ),
             labels=[
-                docker.ContainerLabelArgs(label=STACK_LABEL, value=args.stack),
+                *(docker.ContainerLabelArgs(label=name, value=value) for name, value in args.labels.items()),
                 *(
                     docker.ContainerLabelArgs(label=f"gaia.profile.{profile}", value="true")
                     for profile in settings.profiles
@@ -101,7 +104,8 @@ class PostgresContainer(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
         self.container_name = container.name
-        self.register_outputs({"container_name": self.container_name})
+        self.container_id = container.id
+        self.register_outputs({"container_name": self.container_name, "container_id": self.container_id})
 
 
 def command_line(database: Database) -> list[str]:

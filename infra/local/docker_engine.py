@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.local.errors import ContainerFailed, DockerMissing
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
+STACK_LABEL = "gaia.stack"
+CHECKOUT_LABEL = "gaia.checkout"
 PING_TIMEOUT_S = 5
 CALL_TIMEOUT_S = 60
 
@@ -70,9 +74,11 @@ def require_running(client: DockerClient, name: str, *, restarts_before: int | N
     restarts: int = container.attrs["RestartCount"]
     if container.status in ("running", "created") and (restarts_before is None or restarts <= restarts_before):
         return restarts
+    if container.status == "paused":
+        raise ContainerFailed(f"container {name} is paused: docker unpause {name}, then run ./gaia up again")
     state = container.attrs["State"]
     cause = "was killed for want of memory" if state.get("OOMKilled") else f"ended with exit code {state['ExitCode']}"
-    log = b"".join(container.logs(tail=20, stream=True)).decode("utf-8", errors="replace").strip()
+    log = b"".join(container.logs(tail=20, stream=True, follow=False)).decode("utf-8", errors="replace").strip()
     raise ContainerFailed(f"container {name} {cause}; the end of its log:\n{log}")
 
 
@@ -91,23 +97,35 @@ def reset_password(client: DockerClient, name: str, superuser: str, verifier: st
         raise ContainerFailed(f"the password of {superuser} in container {name} could not be set: {said}")
 
 
-def existing_id(type_: str, name: str) -> str | None:
-    """The id by which the engine's Docker plugin knows a container, network or volume of this name."""
-    from docker.errors import NotFound
+def labels_of(checkout: Path, stack: str) -> dict[str, str]:
+    """The labels that tell whose a container, network or volume is: of this checkout's stack, not of another's."""
+    return {STACK_LABEL: stack, CHECKOUT_LABEL: hashlib.sha256(str(checkout).encode()).hexdigest()[:12]}
 
-    client = connect()
-    try:
-        if type_.endswith(":Container"):
-            return client.containers.get(name).id
-        if type_.endswith(":Network"):
-            return next((network.id for network in client.networks.list(names=[name]) if network.name == name), None)
-        if type_.endswith(":Volume"):
-            return client.volumes.get(name).id
-    except NotFound:
-        pass
-    finally:
-        client.close()
-    return None
+
+def is_ours(labels: Mapping[str, str] | None, ours: Mapping[str, str]) -> bool:
+    """Whether something with these labels was made by this checkout's stack."""
+    return ours.items() <= dict(labels or {}).items()
+
+
+def remove_unknown(
+    client: DockerClient, *, container: str | None, network: str | None, ours: Mapping[str, str]
+) -> list[str]:
+    """Remove the container and the network that were made by this stack, and return their names.
+
+    For what a run made that was killed before it noted it, or whose state is lost: Docker would refuse a second one.
+    No data goes: that is in the volume, which a second create takes over as it is.
+    """
+    removed = []
+    found = find(client, container) if container else None
+    if found is not None and is_ours(found.labels, ours):
+        found.stop()
+        found.remove()
+        removed.append(f"container {container}")
+    for candidate in client.networks.list(names=[network]) if network else []:
+        if candidate.name == network and is_ours(candidate.attrs["Labels"], ours):
+            candidate.remove()
+            removed.append(f"network {network}")
+    return removed
 
 
 def remove_volume(name: str) -> None:

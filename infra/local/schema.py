@@ -12,9 +12,9 @@ from urllib.parse import quote
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from infra.local import docker_engine
+from infra.local import docker_engine, postgres
 from infra.local.errors import NotReachable
-from migrations import runner, scram
+from migrations import roles, runner, scram
 from migrations.connection import one_sentence
 from migrations.errors import MigrationError
 
@@ -23,13 +23,15 @@ CONNECT_TIMEOUT_S = 5
 TRY_EVERY_S = 0.05
 LOOK_EVERY_S = 1.0
 """How often the container is looked at meanwhile: asking Docker costs more than trying to connect."""
-_KEYS = ("host", "port", "database", "superuser", "password", "app_password", "head", "content")
+_KEYS = ("server", "host", "port", "database", "superuser", "password", "app_password", "head", "content")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SchemaArgs:
     """Which database to bring to head, and as whom."""
 
+    server: pulumi.Input[str]
+    """Tells this server from another one at the same address: that one may be empty."""
     host: str
     port: int
     database: str
@@ -51,17 +53,17 @@ class SchemaProvider(ResourceProvider):
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         changed = any(olds.get(key) != news.get(key) for key in _KEYS)
-        return DiffResult(changes=changed or olds.get("revision") != news["head"])
+        return DiffResult(changes=changed or olds.get("revision") != news["head"] or bool(olds.get("faults")))
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
         return UpdateResult(_apply(news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         try:
-            revision = runner.current(url(props)) or "base"
-        except MigrationError:
-            revision = None  # not to be asked now: the next `up` mends the server and then the schema
-        return ReadResult(id_, {**props, "revision": revision})
+            revision, faults = runner.current(url(props)) or "base", _faults(props)
+        except (MigrationError, OSError):
+            revision, faults = None, []  # not to be asked now: the next `up` mends the server and then the schema
+        return ReadResult(id_, {**props, "revision": revision, "faults": faults})
 
 
 class Schema(Resource, module="gaia", name="Schema"):
@@ -78,6 +80,7 @@ class Schema(Resource, module="gaia", name="Schema"):
             SchemaProvider(),
             name,
             {
+                "server": args.server,
                 "host": args.host,
                 "port": args.port,
                 "database": args.database,
@@ -91,6 +94,7 @@ class Schema(Resource, module="gaia", name="Schema"):
                 "revision": None,
                 "before": None,
                 "applied": None,
+                "faults": None,
             },
             pulumi.ResourceOptions.merge(opts, secret),
         )
@@ -117,7 +121,21 @@ def url(props: dict[str, Any]) -> str:
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
     _wait(props)
     done = runner.apply(url(props), passwords={APP_USER: props["app_password"]}).result
-    return {**props, "revision": done.after, "before": done.before, "applied": list(done.applied)}
+    return {**props, "revision": done.after, "before": done.before, "applied": list(done.applied), "faults": []}
+
+
+def _faults(props: dict[str, Any]) -> list[str]:
+    """What was changed by hand of roles, grants and the app's login."""
+    import psycopg
+
+    try:
+        with psycopg.connect(url(props), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            faults = roles.missing(connection)
+        app = {**props, "superuser": APP_USER, "password": props["app_password"]}
+        psycopg.connect(url(app), connect_timeout=CONNECT_TIMEOUT_S).close()
+    except psycopg.OperationalError as error:
+        return [one_sentence(str(error))]
+    return faults
 
 
 def _wait(props: dict[str, Any]) -> None:
@@ -144,6 +162,15 @@ def _wait(props: dict[str, Any]) -> None:
                     # The volume is older than this password: the container's own socket asks for none.
                     verifier = scram.verifier(props["password"])
                     docker_engine.reset_password(client, container, props["superuser"], verifier)
+        if f'database "{props["database"]}" does not exist' in said:
+            postgres.create_database(
+                int(props["port"]),
+                superuser=props["superuser"],
+                password=props["password"],
+                database=props["database"],
+                address=props["host"],
+            )
+            continue
         if time.monotonic() > deadline:
             raise NotReachable(
                 f"PostgreSQL at {props['host']}:{int(props['port'])} gave no answer within {timeout_s} s ({said}): "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -88,7 +89,7 @@ def test_threads_of_one_process_prepare_a_checkout_together(
 def test_the_wrapper_starts_this_checkouts_launcher_and_follows_a_move(checkout: Checkout) -> None:
     places.prepare(checkout)
     wrapper = checkout.wrapper_folder / "pulumi"
-    assert f'exec "{checkout.root}/gaia" pulumi "$@"' in wrapper.read_text()
+    assert f'exec {shlex.quote(f"{checkout.root}/gaia")} pulumi "$@"' in wrapper.read_text()
     wrapper.write_text("#!/bin/sh\nexec /old/place/gaia\n")
     places.prepare(checkout)
     assert "/old/place" not in wrapper.read_text()

@@ -71,7 +71,7 @@ def test_the_configuration_file_has_one_line_for_each_parameter_and_is_private(s
     file = server.data / "gaia.conf"
     assert file.read_text(encoding="utf-8") == "a = 'b\\\\c'\nlog_line_prefix = 'it''s %m '\nport = '5433'\n"
     assert file.stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in server.data.iterdir()] == ["gaia.conf"]
+    assert sorted(path.name for path in server.data.iterdir()) == ["gaia.conf", "pg_hba.conf"]
 
 
 def test_a_normal_users_data_lies_in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:

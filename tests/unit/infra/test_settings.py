@@ -244,7 +244,8 @@ def test_the_cache_is_at_least_as_large_as_the_buffers_in_any_unit(buffers: str,
 
 def test_every_rule_that_is_broken_is_told() -> None:
     tuning = {"shared_buffers": "2GB", "max_connections": 10}
-    assert len(faults({"target": "docker", "database": {"tuning": tuning}})) == len(settings.RULES)
+    database = {"tuning": tuning, "name": "postgres", "user": "gaia_app"}
+    assert len(faults({"target": "docker", "database": database})) == len(settings.RULES)
 
 
 @pytest.mark.parametrize("target", TARGETS)

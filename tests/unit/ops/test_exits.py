@@ -42,6 +42,7 @@ CODES = {
     "PassphraseWrong": USAGE,
     "StateDamaged": REFUSED,
     "StateWhole": USAGE,
+    "NotOurs": REFUSED,
     "ValueUnreadable": USAGE,
     "LocalError": FAILED,
     "BinariesMissing": MISSING,
