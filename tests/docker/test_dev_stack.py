@@ -237,3 +237,42 @@ def test_no_password_in_output_state_or_log(dev: Dev, docker_client: docker.Dock
     said += docker_client.containers.get(dev.container).logs().decode()
     said += str(docker_client.containers.get(dev.container).top(ps_args="-eo pid,args"))
     assert CANARY not in said
+
+
+def test_a_lost_state_takes_over_the_container_with_every_row(dev: Dev, docker_client: docker.DockerClient) -> None:
+    dev.up()
+    dev.add_user("ada")
+    (dev.clone.checkout.state / ".pulumi/stacks/gaia-db/dev.json").unlink()
+    dev.up()
+    assert dev.users() == 1
+    assert len(docker_client.networks.list(names=[dev.network])) == 1
+
+
+def test_a_foreign_container_of_the_same_name_is_left_alone(
+    dev: Dev, docker_client: docker.DockerClient, postgres_image: str
+) -> None:
+    password = {"POSTGRES_PASSWORD": "x" * 20}
+    foreign = docker_client.containers.run(postgres_image, name=dev.container, detach=True, environment=password)
+    assert "isn't this stack's" in dev.gaia("up", *dev.settings, code=5)
+    foreign.reload()
+    assert foreign.status == "running"
+    foreign.remove(force=True, v=True)
+
+
+def test_a_paused_container_is_named_with_its_mend(dev: Dev, docker_client: docker.DockerClient) -> None:
+    dev.up()
+    container = docker_client.containers.get(dev.container)
+    container.pause()
+    try:
+        assert f"docker unpause {dev.container}" in dev.gaia("up", code=1)
+    finally:
+        container.unpause()
+    dev.up()
+    assert dev.users() == 0
+
+
+def test_data_does_not_move_to_another_volume_unasked(dev: Dev) -> None:
+    dev.up()
+    dev.add_user("ada")
+    assert "has its data under" in dev.gaia("up", "--set", "docker.volume=another", code=5)
+    assert dev.users() == 1
