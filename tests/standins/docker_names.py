@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 import platform
+import random
 import re
 import socket
 from collections.abc import Callable
@@ -51,11 +52,12 @@ class Names:
     def port(self) -> int:
         """A port of 127.0.0.1 that was free a moment ago, given once."""
         while True:
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                port: int = listener.getsockname()[1]
-            if port not in _ports_given:
-                _ports_given.add(port)
-                return port
+            # Not from the range that the engine and its plugins are given ports from.
+            port = random.randint(10_000, 32_000)
+            with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+                if port not in _ports_given:
+                    _ports_given.add(port)
+                    return port
 
     def clear(self, client: docker.DockerClient) -> None:
         """Removes whatever of this test is still there."""
