@@ -61,6 +61,8 @@ def held(checkout: Checkout, stack: str, command: str, say: Say) -> Iterator[Run
         except BlockingIOError:
             raise StackBusy(_busy(stack, last_run(checkout, stack))) from None
         yield begin(checkout, stack, command, say)
+        # Reached only at a good end: after any other, the next run looks for what this one left.
+        checkout.run_file(stack, "json").unlink(missing_ok=True)
 
 
 def begin(checkout: Checkout, stack: str, command: str, say: Say) -> Run:

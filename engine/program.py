@@ -8,6 +8,7 @@ is wrong; with anything else when it hasn't.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -29,6 +30,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if not _import_sdk():
         return 1
+    _import_ahead()
     pipe = _take_standard_input()
     size = _read(pipe, 8)
     body = _read(pipe, int.from_bytes(size, "big")) if len(size) == 8 else b""
@@ -130,6 +132,15 @@ def _import_sdk() -> bool:
         )
         return False
     return True
+
+
+def _import_ahead() -> None:
+    """Import what GAIA_IMPORT_AHEAD names: the engine refreshes meanwhile, and then the program finds it done."""
+    for name in os.environ.get("GAIA_IMPORT_AHEAD", "").split():
+        try:
+            importlib.import_module(name)
+        except Exception:  # noqa: S112 - the program will say it better, with its own traceback
+            continue
 
 
 class ImportedOnUse:
