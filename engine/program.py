@@ -139,7 +139,7 @@ def _import_ahead() -> None:
     for name in os.environ.get("GAIA_IMPORT_AHEAD", "").split():
         try:
             importlib.import_module(name)
-        except Exception:  # noqa: S112 - the program will say it better, with its own traceback
+        except Exception:  # the program will say it better, with its own traceback
             continue
 
 
