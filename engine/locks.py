@@ -49,8 +49,10 @@ class Run:
 
 
 @contextlib.contextmanager
-def held(checkout: Checkout, stack: str, command: str, say: Say) -> Iterator[Run]:
+def held(checkout: Checkout, stack: str, command: str, say: Say, *, keep_record: bool = False) -> Iterator[Run]:
     """Hold the stack for one command. Raises ``StackBusy``, which names the holder.
+
+    ``keep_record`` is for a process that goes on as another program.
 
     First ends what a killed run left: its processes, and its lock in the backend.
     """
@@ -62,7 +64,8 @@ def held(checkout: Checkout, stack: str, command: str, say: Say) -> Iterator[Run
             raise StackBusy(_busy(stack, last_run(checkout, stack))) from None
         yield begin(checkout, stack, command, say)
         # Reached only at a good end: after any other, the next run looks for what this one left.
-        checkout.run_file(stack, "json").unlink(missing_ok=True)
+        if not keep_record:
+            checkout.run_file(stack, "json").unlink(missing_ok=True)
 
 
 def begin(checkout: Checkout, stack: str, command: str, say: Say) -> Run:

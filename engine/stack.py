@@ -383,7 +383,7 @@ def by_hand(checkout: Checkout, engine: Path, arguments: Sequence[str], environ:
         command = next((argument for argument in arguments if argument in _CHANGING), None)
         if command:
             # Our lock ends with the exec; from then on Pulumi's own, in the backend, guards the stack.
-            with locks.held(checkout, name, f"pulumi {command}", _to_stderr) as run:
+            with locks.held(checkout, name, f"pulumi {command}", _to_stderr, keep_record=True) as run:
                 variables[locks.RUN_MARK] = run.run_id
     os.execve(engine, [str(engine), *arguments], variables)
 
