@@ -92,6 +92,11 @@ def current(url: str) -> str | None:
         return _current(connection)
 
 
+def current_of(connection: "psycopg.Connection[Any]") -> str | None:
+    """The revision of the database that a superuser's or the owner's connection leads to; None for base."""
+    return _current(connection)
+
+
 def upgrade(
     url: str,
     revision: str = "head",

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from infra.local import ports, postgres
-from infra.local.errors import ServerFailed
-
 if TYPE_CHECKING:
+    from infra.local import postgres
+
     # Not for the provider's process, which would import all that reads settings with it.
     from infra.settings import Database, Embedded
 
@@ -39,6 +38,8 @@ class EmbeddedServerProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        from infra.local import postgres
+
         server = postgres.locate(Path(props["home"]))
         _create(server, props)
         return CreateResult(props["home"], _outputs(server, props))
@@ -51,8 +52,13 @@ class EmbeddedServerProvider(ResourceProvider):
         return DiffResult(changes=bool(replaces or changed or stopped), replaces=replaces, delete_before_replace=True)
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
+        from infra.local import postgres
+
         server = postgres.locate(Path(news["home"]))
         timeout_s = int(news["start_timeout_s"])
+        from infra.local import ports
+        from infra.local.errors import ServerFailed
+
         port = int(news["parameters"]["port"])
         if port != int(olds["parameters"]["port"]):
             ports.require_free(postgres.ADDRESS, port)  # before the server that serves is stopped
@@ -75,6 +81,8 @@ class EmbeddedServerProvider(ResourceProvider):
         return UpdateResult(_outputs(server, news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        from infra.local import postgres
+
         server = postgres.locate(Path(props["home"]))
         status = postgres.status(server)
         if status == "absent":
@@ -84,6 +92,8 @@ class EmbeddedServerProvider(ResourceProvider):
         return ReadResult(id_, {**props, "status": status})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
+        from infra.local import postgres
+
         # The data stays; only `./gaia destroy --purge` removes it.
         server = postgres.locate(Path(props["home"]))
         if postgres.status(server) != "absent":
@@ -122,6 +132,8 @@ class EmbeddedServer(Resource, module="gaia", name="EmbeddedServer"):
 
 def parameters(database: Database) -> dict[str, str]:
     """The server parameters as PostgreSQL's configuration file takes them, all as text."""
+    from infra.local import postgres
+
     tuning = asdict(database.tuning)
     if sys.platform == "darwin":
         # macOS has no posix_fadvise: the server refuses any other value there.
@@ -138,6 +150,8 @@ def parameters(database: Database) -> dict[str, str]:
 
 
 def _create(server: postgres.Server, props: dict[str, Any]) -> None:
+    from infra.local import postgres
+
     postgres.create(
         server,
         superuser=props["superuser"],
@@ -152,6 +166,8 @@ def _answers(props: dict[str, Any]) -> bool:
     """Whether the superuser gets in; not so after a password changed by hand, or a dropped database."""
     import psycopg
 
+    from infra.local import postgres
+
     login = {"user": props["superuser"], "password": props["password"], "dbname": props["database"]}
     try:
         psycopg.connect(
@@ -163,9 +179,13 @@ def _answers(props: dict[str, Any]) -> bool:
 
 
 def _needs_restart(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    from infra.local import postgres
+
     return any(old.get(name) != new.get(name) for name in postgres.RESTART_PARAMETERS)
 
 
 def _outputs(server: postgres.Server, props: dict[str, Any]) -> dict[str, Any]:
+    from infra.local import postgres
+
     found = {"server_version": postgres.version(server), "identity": postgres.identity(server), "status": "running"}
     return {**props, **found}

@@ -9,8 +9,6 @@ from typing import Any
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
-from infra.local import schema
-
 LENGTH = 32
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -21,6 +19,8 @@ class PasswordProvider(ResourceProvider):
     serialize_as_secret_always = False
 
     def create(self, props: dict[str, Any]) -> CreateResult:
+        from infra.local import schema
+
         # Passwords are the first that a new stack makes; its server takes a while now, and then comes the schema.
         schema.import_ahead()
         return CreateResult("password", {**props, "value": props.get("given") or generate()})

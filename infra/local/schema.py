@@ -12,12 +12,6 @@ from urllib.parse import quote
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
-from infra.local import docker_engine, postgres
-from infra.local.errors import NotReachable
-from migrations import roles, runner, scram
-from migrations.connection import one_sentence
-from migrations.errors import MigrationError
-
 APP_USER = "gaia_app"
 CONNECT_TIMEOUT_S = 5
 TRY_EVERY_S = 0.05
@@ -59,8 +53,15 @@ class SchemaProvider(ResourceProvider):
         return UpdateResult(_apply(news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
+        from migrations import connection, roles, runner, scram
+        from migrations.errors import MigrationError
+
         try:
-            revision, faults = runner.current(url(props)) or "base", _faults(props)
+            with connection.connect(url(props)) as session:
+                revision, faults = runner.current_of(session) or "base", roles.missing(session)
+                row = session.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", (APP_USER,)).fetchone()
+            if row is None or not scram.fits(props["app_password"], row[0]):
+                faults.append(f"{APP_USER} has another password")
         except (MigrationError, OSError):
             revision, faults = None, []  # not to be asked now: the next `up` mends the server and then the schema
         return ReadResult(id_, {**props, "revision": revision, "faults": faults})
@@ -75,6 +76,8 @@ class Schema(Resource, module="gaia", name="Schema"):
     """The revisions that the last change ran."""
 
     def __init__(self, name: str, args: SchemaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        from migrations import runner
+
         secret = pulumi.ResourceOptions(additional_secret_outputs=["password", "app_password"])
         super().__init__(
             SchemaProvider(),
@@ -119,28 +122,21 @@ def url(props: dict[str, Any]) -> str:
 
 
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
+    from migrations import runner
+
     _wait(props)
     done = runner.apply(url(props), passwords={APP_USER: props["app_password"]}).result
     return {**props, "revision": done.after, "before": done.before, "applied": list(done.applied), "faults": []}
 
 
-def _faults(props: dict[str, Any]) -> list[str]:
-    """What was changed by hand of roles, grants and the app's login."""
-    import psycopg
-
-    try:
-        with psycopg.connect(url(props), autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
-            faults = roles.missing(connection)
-        app = {**props, "superuser": APP_USER, "password": props["app_password"]}
-        psycopg.connect(url(app), connect_timeout=CONNECT_TIMEOUT_S).close()
-    except psycopg.OperationalError as error:
-        return [one_sentence(str(error))]
-    return faults
-
-
 def _wait(props: dict[str, Any]) -> None:
     """Wait until the superuser can log in. Raises ``ContainerFailed`` at once when the container ended."""
     import psycopg
+
+    from infra.local import docker_engine, postgres
+    from infra.local.errors import NotReachable
+    from migrations import scram
+    from migrations.connection import one_sentence
 
     timeout_s = int(props["start_timeout_s"])
     deadline = time.monotonic() + timeout_s
