@@ -128,7 +128,6 @@ class Stack:
         run_id: str,
         *flags: str,
         on_event: OnEvent | None = None,
-        secrets: Sequence[str] = (),
     ) -> Summary:
         """Run an operation and report each event of the engine. Raises ``OperationFailed`` with what went wrong.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
 
 import pulumi
 
@@ -29,6 +28,7 @@ def deploy() -> None:
 def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
     from infra.local.password import Password
     from infra.local.schema import APP_USER, Schema, SchemaArgs
+    from migrations.connection import login_url
 
     stack, database = loaded.settings, loaded.settings.database
     superuser_password = Password("superuser-password", loaded.password)
@@ -50,7 +50,9 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
         opts=pulumi.ResourceOptions(depends_on=[server]),
     )
     app_url = app_password.value.apply(
-        lambda password: f"postgresql://{APP_USER}:{quote(password, safe='')}@{host}:{database.port}/{database.name}"
+        lambda password: login_url(
+            user=APP_USER, password=password, host=host, port=database.port, database=database.name
+        )
     )
     return outputs.StackOutputs(
         environment=stack.stack,

@@ -33,6 +33,11 @@ def url_from_environment(environment: Mapping[str, str] = os.environ) -> str:
     )
 
 
+def login_url(*, user: str, password: str, host: str, port: int, database: str) -> str:
+    """A login as a URL, percent-encoded, password included."""
+    return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{database}"
+
+
 def plain_url(url: str) -> str:
     """``url`` as libpq knows it: without the driver that SQLAlchemy's URLs name."""
     scheme, separator, rest = url.partition("://")

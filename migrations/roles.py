@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from migrations import grants, scram
@@ -94,10 +95,14 @@ def apply(connection_or_url: "ConnectionOrUrl", passwords: Mapping[str, str]) ->
         raise AssertionError("unreachable")
 
 
-def missing(connection: "psycopg.Connection[Any]") -> list[str]:
-    """Each difference between the live roles and grants and the table, as a sentence; empty when all is well."""
+def missing(connection: "psycopg.Connection[Any]", passwords: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    """Each difference between the live roles and grants and the table, as a sentence; empty when all is well.
+
+    Passwords count where they are given; give them only with a superuser, who can read the stored verifiers.
+    """
     return [
         *(change.difference for change in _role_changes(connection)),
+        *(change.difference for change in _password_changes(connection, passwords)),
         *(change.difference for change in _membership_changes(connection)),
         *(change.difference for change in _ownership_changes(connection)),
         *grants.difference(connection).sentences(),

@@ -41,10 +41,9 @@ class Login:
     @property
     def url(self) -> str:
         """The connection URI, percent-encoded, password included."""
-        from urllib.parse import quote
+        from migrations.connection import login_url
 
-        user, password = quote(self.user, safe=""), quote(self.password, safe="")
-        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{self.database}"
+        return login_url(user=self.user, password=self.password, host=self.host, port=self.port, database=self.database)
 
 
 def open_stack(name: str | None, say: Say) -> Stack:

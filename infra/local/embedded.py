@@ -52,13 +52,11 @@ class EmbeddedServerProvider(ResourceProvider):
         return DiffResult(changes=bool(replaces or changed or stopped), replaces=replaces, delete_before_replace=True)
 
     def update(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
-        from infra.local import postgres
+        from infra.local import ports, postgres
+        from infra.local.errors import ServerFailed
 
         server = postgres.locate(Path(news["home"]))
         timeout_s = int(news["start_timeout_s"])
-        from infra.local import ports
-        from infra.local.errors import ServerFailed
-
         port = int(news["parameters"]["port"])
         if port != int(olds["parameters"]["port"]):
             ports.require_free(postgres.ADDRESS, port)  # before the server that serves is stopped

@@ -7,7 +7,6 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
@@ -53,15 +52,13 @@ class SchemaProvider(ResourceProvider):
         return UpdateResult(_apply(news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        from migrations import connection, roles, runner, scram
+        from migrations import connection, roles, runner
         from migrations.errors import MigrationError
 
         try:
             with connection.connect(url(props)) as session:
-                revision, faults = runner.current_of(session) or "base", roles.missing(session)
-                row = session.execute("SELECT rolpassword FROM pg_authid WHERE rolname = %s", (APP_USER,)).fetchone()
-            if row is None or not scram.fits(props["app_password"], row[0]):
-                faults.append(f"{APP_USER} has another password")
+                revision = runner.current_of(session) or "base"
+                faults = roles.missing(session, {APP_USER: props["app_password"]})
         except (MigrationError, OSError):
             revision, faults = None, []  # not to be asked now: the next `up` mends the server and then the schema
         return ReadResult(id_, {**props, "revision": revision, "faults": faults})
@@ -117,8 +114,15 @@ def import_ahead() -> None:
 
 def url(props: dict[str, Any]) -> str:
     """The superuser's connection URL."""
-    user, password = quote(props["superuser"], safe=""), quote(props["password"], safe="")
-    return f"postgresql://{user}:{password}@{props['host']}:{int(props['port'])}/{props['database']}"
+    from migrations.connection import login_url
+
+    return login_url(
+        user=props["superuser"],
+        password=props["password"],
+        host=props["host"],
+        port=int(props["port"]),
+        database=props["database"],
+    )
 
 
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
