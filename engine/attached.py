@@ -17,8 +17,18 @@ from engine.program import ImportedOnUse
 
 def main(arguments: list[str]) -> None:
     """Run the module, or the folder, named by the first argument with the other arguments."""
+    prepare()
+    run(arguments)
+
+
+def prepare() -> None:
+    """End with the engine, and import less of the SDK. Before the SDK is imported."""
     end_with_the_engine()
     sys.meta_path.insert(0, ImportedOnUse("pulumi.automation"))
+
+
+def run(arguments: list[str]) -> None:
+    """Run the module or the folder in this process, then end it."""
     sys.argv = arguments
     if "/" in arguments[0]:
         runpy.run_path(arguments[0], run_name="__main__")

@@ -19,6 +19,7 @@ from engine import locks, working_copy
 from engine.checkout import Checkout
 from engine.errors import StackMissing, StateDamaged, StateWhole
 from engine.failures import explained
+from engine.warm_provider import WarmProvider
 
 Operation = Literal["up", "preview", "destroy", "refresh"]
 Event = dict[str, Any]
@@ -127,12 +128,16 @@ class Stack:
         operation: Operation,
         run_id: str,
         *flags: str,
+        provider: WarmProvider | None = None,
         on_event: OnEvent | None = None,
     ) -> Summary:
         """Run an operation and report each event of the engine. Raises ``OperationFailed`` with what went wrong.
 
         Ctrl-C cancels: the engine ends what it is doing and writes its state; a second one kills it.
         """
+        environment = {**self.environment(run_id), "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
+        if provider:
+            environment = provider.attach(environment)
         arguments = [operation, "--json", "--non-interactive", "--stack", self.name, *flags]
         if operation != "preview":
             arguments += ["--yes", "--skip-preview"]
@@ -141,7 +146,7 @@ class Stack:
             process = subprocess.Popen(
                 [self.engine, *arguments],
                 cwd=self.checkout.root,
-                env={**self.environment(run_id), "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=said,
@@ -160,7 +165,7 @@ class Stack:
                 _cancel(process, run_id)
                 raise
             said.seek(0)
-            stderr = said.read()
+            stderr = said.read() + (provider.said() if provider else "")
         if code != 0 or collected.failures:
             raise self._failure(operation, "\n".join([*collected.failures, stderr]), collected.failures)
         return collected.summary()

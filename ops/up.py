@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from engine import checkout as places
-from engine import locks
+from engine import locks, warm_provider
 from ops import preflight, stacks
 from ops.exits import UsageFault
 from ops.progress import Progress
@@ -39,6 +40,7 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
     with (
         report.working("settings") as working,
         locks.held(checkout, name, "./gaia up", report.say) as run,
+        warm_provider.started(checkout.root, run.run_id, os.environ) as provider,
         _with_changes(checkout, name, pairs) as settings,
     ):
         stack = stacks.with_engine(checkout, name, report.long)
@@ -55,7 +57,7 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
         stacks.remember(checkout, name)
         preflight.settle(stack, run.run_id, report)
         working.now("starting the engine")
-        summary = stack.run("up", run.run_id, "--refresh", on_event=Progress(working))
+        summary = stack.run("up", run.run_id, "--refresh", provider=provider, on_event=Progress(working))
     _tell_up(report, stack, settings, summary)
 
 
