@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ STACK_LABEL = "gaia.stack"
 CHECKOUT_LABEL = "gaia.checkout"
 PING_TIMEOUT_S = 5
 CALL_TIMEOUT_S = 60
+BEGIN_TIMEOUT_S = 30
+"""How long a first start may take: the image fills the volume meanwhile."""
+LOOK_EVERY_S = 0.2
 
 
 def endpoint(environ: Mapping[str, str]) -> str | None:
@@ -118,6 +122,7 @@ def remove_unknown(
     removed = []
     found = find(client, container) if container else None
     if found is not None and is_ours(found.labels, ours):
+        _let_it_begin(found)
         found.stop()
         found.remove()
         removed.append(f"container {container}")
@@ -126,6 +131,22 @@ def remove_unknown(
             candidate.remove()
             removed.append(f"network {network}")
     return removed
+
+
+def _let_it_begin(container: Container) -> None:
+    """Wait until a starting server answers over TCP, or can't any more: then its volume holds a whole database.
+
+    The image fills a new volume in several steps and never again: one that was stopped between two of them would be
+    taken for whole by the next container.
+    """
+    deadline = time.monotonic() + BEGIN_TIMEOUT_S
+    while time.monotonic() < deadline:
+        container.reload()
+        if container.status != "running":
+            return
+        if container.exec_run(["pg_isready", "-q", "-h", "127.0.0.1"]).exit_code == 0:
+            return
+        time.sleep(LOOK_EVERY_S)
 
 
 def remove_volume(name: str) -> None:

@@ -9,6 +9,7 @@ import docker
 import pytest
 from docker.models.containers import Container
 
+from infra.local import docker_engine
 from tests.images import postgres16
 from tests.standins.docker_names import Names
 
@@ -48,6 +49,28 @@ def psql(container: Container, *arguments: str) -> str:
     code, output = output_of(container, ["psql", "-U", "gaia", "-d", "gaia", "-At", *arguments])
     assert code == 0, output
     return output
+
+
+def test_a_container_is_not_removed_in_the_middle_of_filling_its_volume(
+    docker_client: docker.DockerClient, postgres_image: str, unique_name: Names
+) -> None:
+    def run() -> Container:
+        return docker_client.containers.run(
+            postgres_image,
+            name=unique_name("postgres"),
+            environment={"POSTGRES_USER": "gaia", "POSTGRES_PASSWORD": PASSWORD},
+            labels={**unique_name.labels, "gaia.stack": "dev"},
+            volumes={unique_name("data"): {"bind": "/var/lib/postgresql/data", "mode": "rw"}},
+            detach=True,
+        )
+
+    run()
+    ours = {"gaia.stack": "dev"}
+    docker_engine.remove_unknown(docker_client, container=unique_name("postgres"), network=None, ours=ours)
+    again = run()
+    await_server(again)
+    _, rules = output_of(again, ["cat", "/var/lib/postgresql/data/pg_hba.conf"])
+    assert "host all all all" in rules
 
 
 def test_it_runs_the_documents_commands_as_the_official_image(
