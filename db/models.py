@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
+    Computed,
     DateTime,
     ForeignKey,
     Identity,
@@ -20,7 +21,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, INET, JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SCHEMAS = ("auth", "game", "audit")
@@ -37,6 +38,13 @@ NOW = func.now()
 NEW_UUID = func.gen_random_uuid()  # built into PostgreSQL since 13: no extension
 EMPTY_OBJECT = text("'{}'::jsonb")
 EMPTY_ARRAY = text("'{}'::text[]")
+BY_MONTH = "RANGE (created_at)"
+LANGUAGES = (
+    *("arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german", "greek"),
+    *("hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese"),
+    *("romanian", "russian", "serbian", "simple", "spanish", "swedish", "tamil", "turkish", "yiddish"),
+)
+"""What a message's words can be searched in: the text search configurations that PostgreSQL 16 brings."""
 TRUE = text("true")
 FALSE = text("false")
 
@@ -150,6 +158,25 @@ class Session(Base):
     revoked_at: Mapped[dt.datetime | None] = mapped_column(comment="When it was ended before its time, else null")
 
 
+class IdentityKey(Base):
+    """A key that identities are signed with. Nobody reads it but the owner's function that verifies them."""
+
+    __tablename__ = "identity_keys"
+    __table_args__ = (
+        CheckConstraint("key_id ~ '^[0-9a-f]{8}$'", name="key_id_shape"),
+        CheckConstraint("octet_length(inner_pad) = 64 AND octet_length(outer_pad) = 64", name="pads_are_blocks"),
+        {
+            "schema": "auth",
+            "comment": "Keys that identities are signed with; nobody reads them but auth.current_user_id()",
+        },
+    )
+
+    key_id: Mapped[str] = mapped_column(primary_key=True, comment="First 8 hexadecimal digits of the key's SHA-256")
+    inner_pad: Mapped[bytes] = mapped_column(comment="Key XOR 0x36, 64 bytes (RFC 2104)")
+    outer_pad: Mapped[bytes] = mapped_column(comment="Key XOR 0x5c, 64 bytes (RFC 2104)")
+    created_at: Mapped[dt.datetime] = mapped_column(server_default=NOW, comment="When it was installed")
+
+
 class AccessControl(Base):
     """A permission of one user on one resource."""
 
@@ -230,16 +257,18 @@ class CampaignParticipant(Base):
 
 
 class ChatMessage(Base):
-    """One message of a campaign's chat."""
+    """One message of a campaign's chat. The table is partitioned by month: a row needs one that was made."""
 
     __tablename__ = "chat_history"
     __table_args__ = (
-        # created_at is in the key so that the table can be partitioned by month without a new key.
+        # A partitioned table's key contains what it is partitioned by.
         PrimaryKeyConstraint("message_id", "created_at"),
         CheckConstraint("role IN ('user', 'assistant', 'system', 'tool')", name="role_known"),
         CheckConstraint("jsonb_typeof(metadata) = 'object'", name="metadata_object"),
+        CheckConstraint(f"language IN ({', '.join(repr(name) for name in LANGUAGES)})", name="language_known"),
         Index(None, "campaign_id", "created_at", "message_id"),
-        {"schema": "game", "comment": "Message history of campaigns"},
+        Index(None, "search", postgresql_using="gin"),
+        {"schema": "game", "comment": "Message history of campaigns", "postgresql_partition_by": BY_MONTH},
     )
 
     message_id: Mapped[int] = mapped_column(
@@ -259,10 +288,19 @@ class ChatMessage(Base):
         "metadata", server_default=EMPTY_OBJECT, comment="What the backend keeps with it, such as model and tokens"
     )
     created_at: Mapped[dt.datetime] = mapped_column(server_default=NOW, comment="When it was said")
+    language: Mapped[str] = mapped_column(
+        server_default="english", comment="Language its words are searched in; simple for none"
+    )
+    search: Mapped[str] = mapped_column(
+        TSVECTOR,
+        Computed("game.search_vector(language, campaign_id, content)", persisted=True),
+        deferred=True,
+        comment="What full-text search finds it by",
+    )
 
 
 class SecurityEvent(Base):
-    """One event of the audit log.
+    """One event of the audit log, which is append-only and partitioned by month.
 
     The backend may insert but not read, and ``INSERT … RETURNING`` counts as reading: so the key is made here, and
     implicit RETURNING is off (SQLAlchemy asks the server for ``now()`` first instead).
@@ -273,6 +311,7 @@ class SecurityEvent(Base):
         PrimaryKeyConstraint("event_id", "created_at"),
         CheckConstraint("event_type ~ '^[a-z][a-z0-9_.]*$'", name="event_type_shape"),
         CheckConstraint("jsonb_typeof(details) = 'object'", name="details_object"),
+        CheckConstraint("source IN ('backend', 'database')", name="source_known"),
         Index(None, "created_at"),
         Index(None, "event_type", "created_at"),
         Index(None, "user_id", "created_at"),
@@ -280,6 +319,7 @@ class SecurityEvent(Base):
             "schema": "audit",
             "comment": "Login attempts, permission changes and other security events",
             "implicit_returning": False,
+            "postgresql_partition_by": BY_MONTH,
         },
     )
     __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - SQLAlchemy's own declaration
@@ -295,3 +335,6 @@ class SecurityEvent(Base):
         server_default=EMPTY_OBJECT, comment="What else is known; no secrets"
     )
     created_at: Mapped[dt.datetime] = mapped_column(server_default=NOW, comment="When it happened")
+    source: Mapped[str] = mapped_column(
+        server_default="backend", comment="Who wrote it: the backend, or the database itself, which nobody can forge"
+    )

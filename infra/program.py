@@ -26,13 +26,14 @@ def deploy() -> None:
 
 
 def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
-    from infra.local.password import Password
+    from infra.local.password import IdentityKey, Password
     from infra.local.schema import APP_USER, Schema, SchemaArgs
     from migrations.connection import login_url
 
     stack, database = loaded.settings, loaded.settings.database
     superuser_password = Password("superuser-password", loaded.password)
     app_password = Password("app-password")
+    identity_key = IdentityKey("identity-key")
     server, identity, host, container, start_timeout_s = _server(stack, superuser_password.value)
     schema = Schema(
         "schema",
@@ -44,6 +45,8 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
             superuser=database.user,
             password=superuser_password.value,
             app_password=app_password.value,
+            identity_key=identity_key.value,
+            retention=database.retention,
             start_timeout_s=start_timeout_s,
             container=container,
         ),

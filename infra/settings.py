@@ -77,6 +77,16 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retention:
+    """For how many whole months rows stay in their table before their partition is detached; null keeps them all."""
+
+    __pydantic_config__ = _STRICT
+
+    chat_months: Positive | None = None
+    audit_months: Positive | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Database:
     """The database itself, the same on every target."""
 
@@ -87,6 +97,7 @@ class Database:
     port: Port = 5432
     tuning: Tuning = field(default_factory=Tuning)
     pool: Pool = field(default_factory=Pool)
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,6 +391,7 @@ def _known_keys(loc: tuple[Any, ...]) -> list[str]:
         "database": Database,
         "tuning": Tuning,
         "pool": Pool,
+        "retention": Retention,
         "docker": Docker,
         "healthcheck": Healthcheck,
         "embedded": Embedded,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from migrations.errors import ConnectionFailed, NoDatabaseUrl, RoleError
+from migrations.errors import BadSetting, ConnectionFailed, NoDatabaseUrl, RoleError
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,7 +20,9 @@ OWNER = "gaia_owner"
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 1_000
 """A statement that waits longer for a lock gives up: whoever queues behind it would wait as long."""
-STATEMENT_TIMEOUT_MS = 15 * 60 * 1_000
+STATEMENT_TIMEOUT_S = 15 * 60
+STATEMENT_TIMEOUT_VARIABLE = "GAIA_MIGRATIONS_STATEMENT_TIMEOUT_S"
+MOST_SECONDS = 7 * 24 * 3600
 
 
 def url_from_environment(environment: Mapping[str, str] = os.environ) -> str:
@@ -85,16 +87,51 @@ def become_owner(connection: "psycopg.Connection[Any]") -> bool:
     return True
 
 
+def exists(connection: "psycopg.Connection[Any]", table: str) -> bool:
+    """Whether a table of this name (``schema.table``) is there."""
+    row = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (table,)).fetchone()
+    return bool(row and row[0])
+
+
 def set_timeouts(
     connection: "psycopg.Connection[Any]",
     lock_timeout_ms: int = LOCK_TIMEOUT_MS,
-    statement_timeout_ms: int = STATEMENT_TIMEOUT_MS,
+    statement_timeout_s: float | None = None,
 ) -> None:
-    """Bound, for the whole session, how long a statement waits for a lock and how long it runs."""
+    """Bound, for the whole session, how long a statement waits for a lock and how long it runs.
+
+    ``statement_timeout_s`` is the environment's where it isn't given; 0 is no bound. Raises BadSetting. The server
+    looks each second whether this process still lives: a killed runner's statement ends then, not when it is done.
+    """
+    seconds = statement_timeout_from_environment() if statement_timeout_s is None else statement_timeout_s
     connection.execute(
-        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
-        (str(lock_timeout_ms), str(statement_timeout_ms)),
+        "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
+        " set_config('client_connection_check_interval', '1s', false)",
+        (str(lock_timeout_ms), str(round(seconds * 1000))),
     )
+
+
+def statement_timeout_from_environment(environment: Mapping[str, str] = os.environ) -> float:
+    """How long a statement may run, in seconds; raises BadSetting."""
+    given = environment.get(STATEMENT_TIMEOUT_VARIABLE) or str(STATEMENT_TIMEOUT_S)
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise BadSetting(
+            f"{STATEMENT_TIMEOUT_VARIABLE} is {given!r}: give seconds, 0 for no bound, at most {MOST_SECONDS}"
+        )
+    return seconds
+
+
+def revision_of(connection: "psycopg.Connection[Any]") -> str | None:
+    """The revision of the database that this connection leads to; None for base."""
+    row = connection.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL").fetchone()
+    if not row or not row[0]:
+        return None
+    found = connection.execute("SELECT version_num FROM public.alembic_version").fetchall()
+    return str(found[0][0]) if found else None
 
 
 @contextmanager

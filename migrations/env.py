@@ -8,6 +8,7 @@ from alembic.operations import MigrationScript
 
 from migrations import connection as connections
 from migrations import grants, lock, revisions
+from migrations.partitions import PARTITION
 
 VERSION_TABLE_SCHEMA = "public"
 """``alembic_version`` lies where every tool looks for it, and outlives a downgrade to base."""
@@ -27,11 +28,13 @@ def _number(_context: Any, _revision: Any, directives: list[MigrationScript]) ->
 
 
 def _ours(name: str | None, kind: str, parents: Any) -> bool:
-    """Compare the three schemas, not ``public``, where extensions and ``alembic_version`` live."""
+    """Compare the tables of the three schemas, not ``public``, where extensions and ``alembic_version`` live."""
     from db.models import SCHEMAS
 
     if kind == "schema":
         return name in SCHEMAS
+    if kind == "table" and PARTITION.fullmatch(name or ""):
+        return False  # attached or detached, a partition is its parent's affair
     return parents.get("schema_name") in SCHEMAS
 
 

@@ -2,12 +2,16 @@
 
 MigrationError
  ├─ NoDatabaseUrl       no URL was given, nor set in the environment
+ ├─ BadSetting          a setting of the environment or an argument can't be read
  ├─ ConnectionFailed    the server can't be reached, or refuses the login
  ├─ RevisionError       the files and the database don't fit together
  │   ├─ UnknownRevision    a revision this checkout doesn't have
  │   └─ BrokenHistory      the files are no single line of revisions
  ├─ RoleError           a role is missing, or the one in use may not do this
  ├─ Busy                another runner holds the lock
+ ├─ MaintenanceBlocked  no lock for a partition, however often it was tried
+ ├─ LockLost            the session that holds the lock was ended
+ ├─ ProofFailed         the proof could not be made, or doesn't fit this checkout
  └─ MigrationFailed     a revision failed and was rolled back
      └─ LockTimeout        it could not get a lock, however often it was tried
 """
@@ -19,6 +23,10 @@ class MigrationError(Exception):
 
 class NoDatabaseUrl(MigrationError):
     """Set GAIA_MIGRATIONS_URL or DATABASE_URL."""
+
+
+class BadSetting(MigrationError):
+    """Correct the setting that the message names."""
 
 
 class ConnectionFailed(MigrationError):
@@ -43,6 +51,18 @@ class RoleError(MigrationError):
 
 class Busy(MigrationError):
     """Wait until the other runner is done, or end the session that the message names."""
+
+
+class LockLost(MigrationError):
+    """Run it again; the database is at the revision that the message names."""
+
+
+class ProofFailed(MigrationError):
+    """Make the proof again with ./gaia migrate prove, or correct what the message names."""
+
+
+class MaintenanceBlocked(MigrationError):
+    """End the transaction that holds the lock; what was done before stays, and the next run goes on."""
 
 
 class MigrationFailed(MigrationError):

@@ -27,7 +27,9 @@ ROLES = (
 )
 
 READ: Privileges = ("SELECT",)
-WRITE: Privileges = ("SELECT", "INSERT", "UPDATE", "DELETE")
+CHANGE: Privileges = ("SELECT", "INSERT", "DELETE")
+"""Without UPDATE, which is granted column by column: no owner, no key and no right of one's own is among them."""
+RUN: Privileges = ("EXECUTE",)
 
 # The table. What is not in it is revoked from PUBLIC and from our roles; gaia_owner owns the objects and needs no line.
 # gaia_app and gaia_app_b have nothing of their own: they inherit from gaia_backend.
@@ -52,20 +54,21 @@ SCHEMA: Mapping[str, Mapping[str, Privileges]] = {
 
 TABLE: Mapping[str, Mapping[str, Privileges]] = {
     "public.alembic_version": {"gaia_readonly": READ},
-    "auth.users": {"gaia_backend": WRITE},
-    "auth.oauth_accounts": {"gaia_backend": WRITE},
-    "auth.sessions": {"gaia_backend": WRITE},
-    "auth.access_control": {"gaia_backend": WRITE, "gaia_readonly": READ},
-    "game.campaigns": {"gaia_backend": WRITE, "gaia_readonly": READ},
-    "game.campaign_participants": {"gaia_backend": WRITE, "gaia_readonly": READ},
-    "game.chat_history": {"gaia_backend": WRITE, "gaia_readonly": READ},
-    "audit.security_events": {"gaia_backend": ("INSERT",), "gaia_auditor": READ},
+    "auth.users": {"gaia_backend": ("SELECT", "DELETE")},
+    "auth.oauth_accounts": {"gaia_backend": CHANGE},
+    "auth.sessions": {"gaia_backend": ("SELECT", "DELETE")},
+    "auth.access_control": {"gaia_backend": CHANGE, "gaia_readonly": READ},
+    "game.campaigns": {"gaia_backend": CHANGE, "gaia_readonly": READ},
+    "game.campaign_participants": {"gaia_backend": CHANGE, "gaia_readonly": READ},
+    "game.chat_history": {"gaia_backend": ("SELECT", "DELETE"), "gaia_readonly": READ},
+    "audit.security_events": {"gaia_auditor": READ},
 }
 """On tables. A new table gets a line here, or only gaia_backup can read it."""
 
 COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     # gaia_readonly sees no password hash, no token and no token's hash.
     "auth.users": {
+        "gaia_backend": {"UPDATE": ("username", "email", "password_hash", "email_verified_at", "updated_at")},
         "gaia_readonly": {
             "SELECT": (
                 "user_id",
@@ -78,9 +81,20 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
                 "created_at",
                 "updated_at",
             )
-        }
+        },
     },
     "auth.oauth_accounts": {
+        "gaia_backend": {
+            "UPDATE": (
+                "email",
+                "access_token_encrypted",
+                "refresh_token_encrypted",
+                "encryption_key_id",
+                "token_expires_at",
+                "scopes",
+                "updated_at",
+            )
+        },
         "gaia_readonly": {
             "SELECT": (
                 "oauth_account_id",
@@ -94,9 +108,10 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
                 "created_at",
                 "updated_at",
             )
-        }
+        },
     },
     "auth.sessions": {
+        "gaia_backend": {"UPDATE": ("last_seen_at", "revoked_at")},
         "gaia_readonly": {
             "SELECT": (
                 "session_id",
@@ -108,10 +123,48 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
                 "expires_at",
                 "revoked_at",
             )
+        },
+    },
+    "auth.access_control": {"gaia_backend": {"UPDATE": ("permission_level", "expires_at")}},
+    "game.campaigns": {
+        "gaia_backend": {"UPDATE": ("name", "description", "settings", "state", "is_active", "updated_at")}
+    },
+    "game.campaign_participants": {"gaia_backend": {"UPDATE": ("role", "character_name", "left_at")}},
+    # Not created_at: nobody writes into the past.
+    "game.chat_history": {
+        "gaia_backend": {
+            "INSERT": ("campaign_id", "user_id", "role", "content", "metadata", "language"),
+            "UPDATE": ("content", "metadata"),
+        }
+    },
+    # Not source: what the database wrote itself can be told from what the backend says.
+    "audit.security_events": {
+        "gaia_backend": {
+            "INSERT": ("event_id", "event_type", "user_id", "ip", "user_agent", "details", "created_at"),
         }
     },
 }
 """On single columns of a table: role → privilege → columns."""
+
+FUNCTION: Mapping[str, Mapping[str, Privileges]] = {
+    "auth.current_user_id()": {"gaia_backend": RUN},
+    "auth.is_admin()": {"gaia_backend": RUN},
+    "auth.find_login(text)": {"gaia_backend": RUN},
+    "auth.find_oauth_login(text, text)": {"gaia_backend": RUN},
+    "auth.register(text, text, text)": {"gaia_backend": RUN},
+    "auth.open_session(uuid, bytea, timestamp with time zone, inet, text)": {"gaia_backend": RUN},
+    "auth.resume_session(bytea)": {"gaia_backend": RUN},
+    "auth.record_failed_login(text, inet, text)": {"gaia_backend": RUN},
+    "game.my_campaigns(text)": {"gaia_backend": RUN},
+    "game.members(uuid)": {"gaia_backend": RUN},
+    "game.leave_campaign(uuid)": {"gaia_backend": RUN},
+    "game.set_character(uuid, text)": {"gaia_backend": RUN},
+    "game.transfer_campaign(uuid, uuid)": {"gaia_backend": RUN},
+    "game.post_reply(uuid, text, text, jsonb)": {"gaia_backend": RUN},
+    "game.search_messages(uuid, text, text, boolean, integer, real, bigint)": {"gaia_backend": RUN},
+    "game.search_vector(text, uuid, text)": {"gaia_backend": RUN},
+}
+"""On functions, by the types of their arguments. A new function gets a line here, or only its owner runs it."""
 
 EVERY: Mapping[Kind, Mapping[str, Privileges]] = {"table": {"gaia_backup": READ}, "sequence": {"gaia_backup": READ}}
 """On every table (partitions too) and sequence: a backup leaves nothing out."""
@@ -166,6 +219,7 @@ def expected(database: str, tables: Iterable[str], sequences: Iterable[str]) -> 
         *_spell("database", {database: DATABASE}),
         *_spell("schema", SCHEMA),
         *_spell("table", {name: roles for name, roles in TABLE.items() if name in tables}),
+        *_spell("function", FUNCTION),
         *_spell("default", DEFAULT),
         *(p for kind, roles in EVERY.items() for p in _spell(kind, dict.fromkeys(every[kind], roles))),
         *(
@@ -180,7 +234,7 @@ def expected(database: str, tables: Iterable[str], sequences: Iterable[str]) -> 
 
 
 def difference(connection: "psycopg.Connection[Any]") -> Difference:
-    """Compare the live grants with the table. What doesn't exist (a role, a table, a schema) is left out."""
+    """Compare the live grants with the table. What doesn't exist (a role, a table, a column) is left out."""
     rows = connection.execute(_LIVE, {"schemas": list(SCHEMAS), "owner": OWNER}).fetchall()
     roles = {PUBLIC, *ROLES}
     things: dict[Kind, set[str]] = {}
@@ -188,7 +242,8 @@ def difference(connection: "psycopg.Connection[Any]") -> Difference:
     surplus: set[Privilege] = set()
     foreign: set[Privilege] = set()
     existing = set(rows[0][8]) if rows else set()
-    for kind, name, column, role, privilege, grantable, owns, reported, _ in rows:
+    columns = set(rows[0][9]) if rows else set()
+    for kind, name, column, role, privilege, grantable, owns, reported, *_ in rows:
         things.setdefault(kind, set()).add(name)
         if role is None:  # a thing on which nobody has anything
             continue
@@ -205,7 +260,9 @@ def difference(connection: "psycopg.Connection[Any]") -> Difference:
     wanted = {
         p
         for p in expected(database, things.get("table", set()), things.get("sequence", set()))
-        if p.role in existing and p.name in things.get(p.kind, set())
+        if p.role in existing
+        and p.name in things.get(p.kind, set())
+        and (not p.column or f"{p.name}.{quoted(p.column)}" in columns)
     }
     return Difference(
         lacking=tuple(sorted(wanted - live)),
@@ -320,7 +377,7 @@ thing (kind, name, col, owner, acl, reported) AS (
     WHERE attacl IS NOT NULL AND NOT attisdropped
       AND (n.oid IN (SELECT oid FROM schemas) OR (n.nspname = 'public' AND relname = 'alembic_version'))
   UNION ALL
-    SELECT 'function', format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_arguments(p.oid)), NULL,
+    SELECT 'function', format('%%I.%%I(%%s)', nspname, proname, oidvectortypes(proargtypes)), NULL,
            proowner, coalesce(proacl, acldefault('f', proowner)), true
     FROM pg_proc p JOIN schemas n ON n.oid = pronamespace
   UNION ALL
@@ -333,6 +390,9 @@ thing (kind, name, col, owner, acl, reported) AS (
 )
 SELECT kind, name, col, CASE WHEN x.grantee = 0 THEN 'PUBLIC' ELSE r.rolname END, x.privilege_type,
        coalesce(x.is_grantable, false), coalesce(x.grantee = owner, false), reported,
-       (SELECT array_agg(rolname::text) FROM pg_roles)
+       (SELECT array_agg(rolname::text) FROM pg_roles),
+       array(SELECT format('%%I.%%I.%%I', n.nspname, c.relname, attname) FROM pg_attribute
+             JOIN pg_class c ON c.oid = attrelid JOIN schemas n ON n.oid = c.relnamespace
+             WHERE attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p') AND NOT relispartition)
 FROM thing LEFT JOIN LATERAL aclexplode(acl) x ON true LEFT JOIN pg_roles r ON r.oid = x.grantee
 """

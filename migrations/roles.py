@@ -103,6 +103,8 @@ def missing(connection: "psycopg.Connection[Any]", passwords: Mapping[str, str] 
     return [
         *(change.difference for change in _role_changes(connection)),
         *(change.difference for change in _password_changes(connection, passwords)),
+        *(change.difference for change in _settings_changes(connection)),
+        *_default_grants(connection),
         *(change.difference for change in _membership_changes(connection)),
         *(change.difference for change in _ownership_changes(connection)),
         *grants.difference(connection).sentences(),
@@ -112,7 +114,7 @@ def missing(connection: "psycopg.Connection[Any]", passwords: Mapping[str, str] 
 def _apply(connection: "psycopg.Connection[Any]", passwords: Mapping[str, str]) -> tuple[str, ...]:
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s, %s)", LOCK_KEY)
-        _keep_out_of_the_log(connection)
+        keep_out_of_the_log(connection)
         changes = _planned(connection, passwords)
         made = [change.done for change in changes]
         for change in changes:
@@ -126,7 +128,7 @@ def _apply(connection: "psycopg.Connection[Any]", passwords: Mapping[str, str]) 
 
 
 def _planned(connection: "psycopg.Connection[Any]", passwords: Mapping[str, str]) -> list[Change]:
-    roles = _role_changes(connection)
+    roles = [*_role_changes(connection), *_settings_changes(connection)]
     return [*roles, *_password_changes(connection, passwords)] + (
         [] if roles else [*_membership_changes(connection), *_ownership_changes(connection)]
     )
@@ -246,6 +248,34 @@ def _ownership_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
     ]
 
 
+def _settings_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
+    """A login may give itself settings and default privileges, and so might whoever smuggles a statement in."""
+    rows = connection.execute(
+        "SELECT r.rolname, d.datname FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole"
+        " LEFT JOIN pg_database d ON d.oid = setdatabase"
+        " WHERE r.rolname = ANY(%s) AND (setdatabase = 0 OR d.datname = current_database()) ORDER BY 1, 2",
+        ([role.name for role in ROLES],),
+    ).fetchall()
+    return [
+        Change(
+            difference=f"role {role} has settings of its own" + (f" in database {database}" if database else ""),
+            sql=f"ALTER ROLE {quoted(role)}" + (f" IN DATABASE {quoted(database)}" if database else "") + " RESET ALL",
+            done=f"reset the settings of {role}",
+        )
+        for role, database in rows
+    ]
+
+
+def _default_grants(connection: "psycopg.Connection[Any]") -> list[str]:
+    """Who of ours, but for the owner, gives away what it makes: told, not mended, for it makes nothing."""
+    rows = connection.execute(
+        "SELECT DISTINCT rolname FROM pg_default_acl JOIN pg_roles r ON r.oid = defaclrole"
+        " WHERE rolname = ANY(%s) AND rolname <> %s ORDER BY 1",
+        ([role.name for role in ROLES], OWNER),
+    ).fetchall()
+    return [f"role {role} has default privileges of its own: ALTER DEFAULT PRIVILEGES … REVOKE" for (role,) in rows]
+
+
 def _become_settable(connection: "psycopg.Connection[Any]") -> None:
     """A CREATEROLE login is ADMIN of the roles it makes, but may not SET ROLE until it grants itself that."""
     row = connection.execute("SELECT pg_has_role(current_user, %s, 'SET')", (OWNER,)).fetchone()
@@ -253,8 +283,8 @@ def _become_settable(connection: "psycopg.Connection[Any]") -> None:
         connection.execute(f"GRANT {OWNER} TO CURRENT_USER WITH SET TRUE, INHERIT FALSE".encode())
 
 
-def _keep_out_of_the_log(connection: "psycopg.Connection[Any]") -> None:
-    """Verifiers are no passwords, but nobody needs them in a log; only a superuser may ask for that."""
+def keep_out_of_the_log(connection: "psycopg.Connection[Any]") -> None:
+    """Nobody needs secrets in a log, nor what is made of them; only a superuser may ask for that."""
     connection.execute(
         "SELECT set_config('log_statement', 'none', true), set_config('log_min_duration_statement', '-1', true),"
         " set_config('log_min_error_statement', 'panic', true)"

@@ -23,10 +23,14 @@ DOCKER_HOST_NAME = "postgres"
 DOCKER_PORT = 5432
 
 
-def url(report: Report, *, stack_name: str | None, as_user: str) -> None:
+def url(report: Report, *, stack_name: str | None, as_user: str, as_exports: bool) -> None:
     """Print the connection URI, password included: it is what this command is for."""
     stack = stacks.open_stack(stack_name, report.long)
     login = stacks.login(stack, as_app=_as_app(as_user))
+    if as_exports:
+        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": stacks.identity_key(stack)}
+        print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
+        return
     report.result(login.url, {"ok": True, "stack": stack.name, "user": login.user, "url": login.url})
 
 
@@ -72,7 +76,7 @@ def environment(report: Report, *, stack_name: str | None, file: Path | None, re
     if stacks.is_up(stack):
         # The shell asks for it when it evaluates this line: nothing secret is printed here.
         launcher = shlex.quote(str(checkout.root / "gaia"))
-        lines.append(f'export DATABASE_URL="$({launcher} url --as app --stack {shlex.quote(name)})"')
+        lines.append(f'eval "$({launcher} url --as app --exports --stack {shlex.quote(name)})"')
     print("\n".join(lines))
 
 
@@ -137,6 +141,7 @@ def _document_lines(stack: Stack, reader: str) -> list[str]:
         app = app.reached_at(DOCKER_HOST_NAME, DOCKER_PORT)
     variables = {
         "DATABASE_URL": app.url,
+        "GAIA_IDENTITY_KEY": stacks.identity_key(stack),
         "POSTGRES_DB": superuser.database,
         "POSTGRES_USER": superuser.user,
         "POSTGRES_PASSWORD": superuser.password,

@@ -122,11 +122,18 @@ def psql(context: typer.Context, stack: StackOption = None, as_user: AsOption = 
 
 
 @app.command(rich_help_panel=INSPECT, epilog=_example('psql "$(./gaia url)"', "./gaia url --as app"))
-def url(stack: StackOption = None, as_user: AsOption = "superuser", json: JsonOption = False) -> int:
+def url(
+    stack: StackOption = None,
+    as_user: AsOption = "superuser",
+    exports: Annotated[
+        bool, typer.Option("--exports", help="Print what `db` needs, for eval: DATABASE_URL, GAIA_IDENTITY_KEY.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
     """Print the connection URI, password included."""
     from ops import access
 
-    return _run(json, lambda report: access.url(report, stack_name=stack, as_user=as_user))
+    return _run(json, lambda report: access.url(report, stack_name=stack, as_user=as_user, as_exports=exports))
 
 
 @app.command(rich_help_panel=INSPECT, epilog=_example('eval "$(./gaia env)"', "./gaia env --file .env --for docker"))

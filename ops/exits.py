@@ -57,6 +57,7 @@ _CODES = {
     "BinariesMissing": MISSING,
     "DockerMissing": MISSING,
     "NoDatabaseUrl": USAGE,
+    "BadSetting": USAGE,
     "UnknownRevision": USAGE,
     "UnknownWay": USAGE,
     "ValueUnreadable": USAGE,

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 def upgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
     """Migrate up, roles and grants included."""
-    from migrations import runner
+    from migrations import bootstrap, runner
 
     stack = stacks.open_stack(stack_name, report.long)
     url = stacks.login(stack, as_app=False).url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
         if revision == "head":
-            applied = runner.apply(url, passwords={}, on_event=_teller(report))
+            keys = [stacks.identity_key(stack)]
+            applied = bootstrap.apply(url, passwords={}, identity_keys=keys, on_event=_teller(report))
             return _moved(report, stack.name, applied.result, list(applied.roles))
         return _moved(report, stack.name, runner.upgrade(url, revision, on_event=_teller(report)), [])
 

@@ -78,7 +78,7 @@ def _drift(metadata: dict[str, Any]) -> str:
     old = before.get("outputs") or {}
     now = new.get("outputs") or {}
     if now.get("faults"):
-        return f"was changed by hand: {'; '.join(now['faults'])}"
+        return f"was changed by hand: {_some(now['faults'])}"
     if "revision" in old and old.get("revision") != now.get("revision"):
         if now.get("revision") is None:
             return "can't be asked"
@@ -89,6 +89,12 @@ def _drift(metadata: dict[str, Any]) -> str:
     return f"changed: {', '.join(changed)}" if changed else ""
 
 
+def _some(faults: list[str]) -> str:
+    more = len(faults) - _FAULTS_SHOWN
+    return "; ".join(faults[:_FAULTS_SHOWN]) + (f"; and {more} more: ./gaia verify" if more > 0 else "")
+
+
+_FAULTS_SHOWN = 3
 _TELLING = frozenset({"mustRun", "ports", "image", "envs", "networksAdvanced", "volumes", "labels", "name"})
 """Properties whose change outside the program matters; others, such as an address, come and go with each start."""
 

@@ -129,6 +129,14 @@ def login(stack: Stack, *, as_app: bool) -> Login:
     )
 
 
+def identity_key(stack: Stack) -> str:
+    """The key that the stack's identities are signed with. Raises ``Missing`` where the stack isn't up."""
+    schema = next((resource.outputs for resource in stack.resources() if resource.type == SCHEMA_TYPE), {})
+    if not (key := schema.get("identity_key")):
+        raise Missing(f"stack {stack.name} has no identity key yet: run ./gaia up --stack {stack.name}")
+    return key
+
+
 def is_up(stack: Stack) -> bool:
     """Whether the state holds a database."""
     return any(resource["type"] == SCHEMA_TYPE for resource in stack.deployment().get("resources") or [])

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PASSWORD_LENGTH_MIN = 16
 CONNECT_TIMEOUT_S = 5
+MONTHS_AHEAD_MIN = 3
+"""Twelve are made ahead; with fewer than these, whoever should make them has long stopped."""
 
 
 def verify(report: Report, *, stack_name: str | None) -> int:
@@ -81,6 +83,23 @@ def _roles(connection: Connection, _settings: Settings) -> Iterator[Check]:
         yield Check("roles and grants", False, f"{difference}: run ./gaia migrate upgrade")
 
 
+def _partitions(connection: Connection, _settings: Settings) -> Iterator[Check]:
+    from migrations import partitions
+
+    lacking = partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN)
+    hint = "; ".join(f"{sentence}: run ./gaia up" for sentence in lacking)
+    yield Check(f"partitions for the next {MONTHS_AHEAD_MIN} months", not lacking, hint)
+
+
+def _audit(connection: Connection, _settings: Settings) -> Iterator[Check]:
+    from migrations import ddl_audit
+
+    lacking = ddl_audit.missing(connection)
+    yield Check(
+        "DDL goes into the audit log", not lacking, "; ".join(f"{sentence}: run ./gaia up" for sentence in lacking)
+    )
+
+
 def _revision(url: str) -> Check:
     from migrations import runner
 
@@ -141,6 +160,8 @@ CHECKS: tuple[Callable[[Connection, Settings], Iterator[Check]], ...] = (
     _health,
     _tables,
     _roles,
+    _partitions,
+    _audit,
     _settings_in_effect,
     _round_trip,
 )

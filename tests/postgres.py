@@ -30,11 +30,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from migrations import roles, runner
+from migrations import bootstrap, roles
 
 SUPERUSER = "gaia"
 PASSWORDS = {name: f"{name}-{secrets.token_hex(12)}" for name in roles.LOGINS}
 """The passwords of the roles in this test process."""
+
+IDENTITY_KEY = secrets.token_hex(32)
+"""What identities are signed with in this test process."""
 
 TEMPLATE = "gaia_template"
 _START_ATTEMPTS = 5
@@ -119,7 +122,7 @@ def server() -> Iterator[Server]:
 def template(server: Server) -> Database:
     """A database at head, to be copied and never connected to."""
     database = server.create(TEMPLATE)
-    runner.apply(database.url, passwords=PASSWORDS)
+    bootstrap.apply(database.url, passwords=PASSWORDS, identity_keys=[IDENTITY_KEY])
     return database
 
 

@@ -1,4 +1,4 @@
-"""A login's password: given, or made once and kept in the stack's encrypted state."""
+"""Secrets that are made once and kept in the stack's encrypted state: passwords, and the identity key."""
 
 from __future__ import annotations
 
@@ -46,6 +46,26 @@ class Password(Resource, module="gaia", name="Password"):
         super().__init__(
             PasswordProvider(), name, {"given": given, "value": None}, pulumi.ResourceOptions.merge(opts, secret)
         )
+
+
+class IdentityKeyProvider(ResourceProvider):
+    """Keeps the key it made. Its module path is stored in every state: keep it."""
+
+    serialize_as_secret_always = False
+
+    def create(self, props: dict[str, Any]) -> CreateResult:
+        return CreateResult("identity-key", {**props, "value": secrets.token_hex(32)})
+
+
+class IdentityKey(Resource, module="gaia", name="IdentityKey"):
+    """The key that the backend signs identities with, and the database verifies them."""
+
+    value: pulumi.Output[str]
+    """64 hexadecimal digits, marked secret."""
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["value"])
+        super().__init__(IdentityKeyProvider(), name, {"value": None}, pulumi.ResourceOptions.merge(opts, secret))
 
 
 def generate() -> str:

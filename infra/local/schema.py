@@ -1,22 +1,28 @@
-"""The schema as a Pulumi resource: roles, migrations up to head, grants. Part of every local ``up``."""
+"""The schema as a Pulumi resource: roles, migrations, grants, keys, partitions. Part of every local ``up``."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+
+if TYPE_CHECKING:
+    from infra.settings import Retention
 
 APP_USER = "gaia_app"
 CONNECT_TIMEOUT_S = 5
 TRY_EVERY_S = 0.05
 LOOK_EVERY_S = 1.0
 """How often the container is looked at meanwhile: asking Docker costs more than trying to connect."""
-_KEYS = ("server", "host", "port", "database", "superuser", "password", "app_password", "head", "content")
+_KEYS = (
+    *("server", "host", "port", "database", "superuser", "password", "app_password", "identity_key"),
+    *("retention", "head", "content"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,9 @@ class SchemaArgs:
     superuser: str
     password: pulumi.Input[str]
     app_password: pulumi.Input[str]
+    identity_key: pulumi.Input[str]
+    """What identities are signed with: 64 hexadecimal digits."""
+    retention: Retention
     start_timeout_s: int
     container: pulumi.Input[str] | None = None
     """The Docker container the server runs in, if it does."""
@@ -52,13 +61,19 @@ class SchemaProvider(ResourceProvider):
         return UpdateResult(_apply(news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        from migrations import connection, roles, runner
+        from migrations import bootstrap, connection, runner
         from migrations.errors import MigrationError
 
         try:
             with connection.connect(url(props)) as session:
                 revision = runner.current_of(session) or "base"
-                faults = roles.missing(session, {APP_USER: props["app_password"]})
+                # Code that is newer than what was applied wants other grants: nobody changed anything by hand.
+                same_code = props.get("content") == runner.content_hash()
+                faults = (
+                    bootstrap.missing(session, passwords=_passwords(props), identity_keys=_keys(props))
+                    if same_code
+                    else []
+                )
         except (MigrationError, OSError):
             revision, faults = None, []  # not to be asked now: the next `up` mends the server and then the schema
         return ReadResult(id_, {**props, "revision": revision, "faults": faults})
@@ -75,7 +90,7 @@ class Schema(Resource, module="gaia", name="Schema"):
     def __init__(self, name: str, args: SchemaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         from migrations import runner
 
-        secret = pulumi.ResourceOptions(additional_secret_outputs=["password", "app_password"])
+        secret = pulumi.ResourceOptions(additional_secret_outputs=["password", "app_password", "identity_key"])
         super().__init__(
             SchemaProvider(),
             name,
@@ -87,6 +102,8 @@ class Schema(Resource, module="gaia", name="Schema"):
                 "superuser": args.superuser,
                 "password": args.password,
                 "app_password": args.app_password,
+                "identity_key": args.identity_key,
+                "retention": asdict(args.retention),
                 "start_timeout_s": args.start_timeout_s,
                 "container": args.container,
                 "head": runner.head(),
@@ -126,11 +143,26 @@ def url(props: dict[str, Any]) -> str:
 
 
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
-    from migrations import runner
+    from migrations import bootstrap
 
     _wait(props)
-    done = runner.apply(url(props), passwords={APP_USER: props["app_password"]}).result
+    kept = {key: int(months) for key, months in (props.get("retention") or {}).items() if months is not None}
+    done = bootstrap.apply(
+        url(props),
+        passwords=_passwords(props),
+        identity_keys=_keys(props),
+        retention=bootstrap.Retention(**kept),
+    ).result
     return {**props, "revision": done.after, "before": done.before, "applied": list(done.applied), "faults": []}
+
+
+def _passwords(props: dict[str, Any]) -> dict[str, str]:
+    return {APP_USER: props["app_password"]}
+
+
+def _keys(props: dict[str, Any]) -> list[str]:
+    key = props.get("identity_key")  # a state from before there were keys has none
+    return [key] if key else []
 
 
 def _wait(props: dict[str, Any]) -> None:

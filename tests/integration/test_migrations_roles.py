@@ -46,6 +46,8 @@ def test_live_roles_and_grants_are_the_tables(shared_database: Database) -> None
         ("ALTER TABLE public.alembic_version OWNER TO gaia", "public.alembic_version belongs to gaia"),
         ("ALTER ROLE gaia_app CREATEDB", "role gaia_app is CREATEDB"),
         ("ALTER ROLE gaia_backend LOGIN", "role gaia_backend is LOGIN"),
+        ("ALTER ROLE gaia_app SET statement_timeout = 1", "role gaia_app has settings of its own"),
+        ("ALTER ROLE gaia_app IN DATABASE {database} SET app.identity = 'x'", "settings of its own in database"),
         ("GRANT gaia_owner TO gaia_app", "membership of gaia_app in gaia_owner"),
         ("REVOKE gaia_backend FROM gaia_app_b", "gaia_app_b is no member of gaia_backend"),
         ("GRANT gaia_owner TO gaia_migrator WITH INHERIT TRUE", "membership of gaia_migrator in gaia_owner"),
@@ -110,8 +112,8 @@ def test_the_backend_may_not(shared_database: Database, login: str, statement: s
 
 def test_the_backend_may_do_its_work(database: Database) -> None:
     with as_role(database, "gaia_app") as connection:
-        connection.execute("INSERT INTO auth.users (username, email) VALUES ('ada', 'ada@example.com')")
-        connection.execute("UPDATE auth.users SET last_login_at = now()")
+        connection.execute("SELECT auth.register('ada', 'ada@example.com', 'hash')")
+        connection.execute("UPDATE auth.users SET password_hash = 'other'")
         connection.execute("INSERT INTO audit.security_events (event_type) VALUES ('login')")
         connection.execute("DELETE FROM auth.users")
 

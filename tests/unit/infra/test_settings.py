@@ -38,6 +38,8 @@ BAD: dict[str, tuple[Any, ...]] = {
     "database.pool.size": (0, -1, "20", 1.5),
     "database.pool.overflow": (-1, "0", None),
     "database.pool.max_instances": (0, "1", [1]),
+    "database.retention.chat_months": (0, -1, "12", 1.5),
+    "database.retention.audit_months": (0, "12", [12]),
     "docker.container": ("-gaia", "g", "gaia postgres", "", 3),
     "docker.image": ("", 16, None),
     "docker.network": ("gaia/default", "", None),

@@ -11,7 +11,8 @@ def everything() -> set[Privilege]:
 
 
 def test_every_table_of_the_models_has_a_line_and_no_other_has() -> None:
-    assert set(grants.TABLE) - {"public.alembic_version"} == set(Base.metadata.tables)
+    owners_alone = {"auth.identity_keys"}
+    assert set(grants.TABLE) - {"public.alembic_version"} == set(Base.metadata.tables) - owners_alone
 
 
 def test_public_has_nothing() -> None:
@@ -40,6 +41,8 @@ def test_the_backend_only_adds_to_the_audit_log() -> None:
 def test_readonly_gets_every_column_of_the_models_but_the_secret_ones() -> None:
     hidden = set()
     for name, by_role in grants.COLUMN.items():
+        if "gaia_readonly" not in by_role:
+            continue
         columns = {column.name for column in Base.metadata.tables[name].columns}
         shown = set(by_role["gaia_readonly"]["SELECT"])
         assert shown <= columns

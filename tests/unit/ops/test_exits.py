@@ -63,6 +63,10 @@ CODES = {
     "Busy": BUSY,
     "MigrationFailed": FAILED,
     "LockTimeout": FAILED,
+    "MaintenanceBlocked": FAILED,
+    "BadSetting": USAGE,
+    "LockLost": FAILED,
+    "ProofFailed": FAILED,
 }
 
 

@@ -30,6 +30,7 @@ SCHEMA = {
     "superuser": "gaia",
     "password": "s" * 16,
     "app_password": "a" * 16,
+    "identity_key": "ab" * 32,
     "container": None,
 }
 
@@ -171,6 +172,7 @@ def test_the_backends_file_has_the_documents_variables_and_the_apps_login(reader
     variables = dict(shlex.split(line)[0].split("=", 1) for line in lines)
     assert variables == {
         "DATABASE_URL": f"postgresql://gaia_app:{'a' * 16}@{address}/gaia",
+        "GAIA_IDENTITY_KEY": "ab" * 32,
         "POSTGRES_DB": "gaia",
         "POSTGRES_USER": "gaia",
         "POSTGRES_PASSWORD": "s" * 16,
