@@ -27,8 +27,8 @@ ROLES = (
 )
 
 READ: Privileges = ("SELECT",)
-CHANGE: Privileges = ("SELECT", "INSERT", "DELETE")
-"""Without UPDATE, which is granted column by column: no owner, no key and no right of one's own is among them."""
+REMOVE: Privileges = ("SELECT", "DELETE")
+"""INSERT and UPDATE are granted column by column: no time, and no owner, key or right of one's own to change."""
 RUN: Privileges = ("EXECUTE",)
 
 # The table. What is not in it is revoked from PUBLIC and from our roles; gaia_owner owns the objects and needs no line.
@@ -54,13 +54,13 @@ SCHEMA: Mapping[str, Mapping[str, Privileges]] = {
 
 TABLE: Mapping[str, Mapping[str, Privileges]] = {
     "public.alembic_version": {"gaia_readonly": READ},
-    "auth.users": {"gaia_backend": ("SELECT", "DELETE")},
-    "auth.oauth_accounts": {"gaia_backend": CHANGE},
-    "auth.sessions": {"gaia_backend": ("SELECT", "DELETE")},
-    "auth.access_control": {"gaia_backend": CHANGE, "gaia_readonly": READ},
-    "game.campaigns": {"gaia_backend": CHANGE, "gaia_readonly": READ},
-    "game.campaign_participants": {"gaia_backend": CHANGE, "gaia_readonly": READ},
-    "game.chat_history": {"gaia_backend": ("SELECT", "DELETE"), "gaia_readonly": READ},
+    "auth.users": {"gaia_backend": REMOVE},
+    "auth.oauth_accounts": {"gaia_backend": REMOVE},
+    "auth.sessions": {"gaia_backend": REMOVE},
+    "auth.access_control": {"gaia_backend": REMOVE, "gaia_readonly": READ},
+    "game.campaigns": {"gaia_backend": REMOVE, "gaia_readonly": READ},
+    "game.campaign_participants": {"gaia_backend": REMOVE, "gaia_readonly": READ},
+    "game.chat_history": {"gaia_backend": REMOVE, "gaia_readonly": READ},
     "audit.security_events": {"gaia_auditor": READ},
 }
 """On tables. A new table gets a line here, or only gaia_backup can read it."""
@@ -85,6 +85,18 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "auth.oauth_accounts": {
         "gaia_backend": {
+            "INSERT": (
+                "oauth_account_id",
+                "user_id",
+                "provider",
+                "provider_account_id",
+                "email",
+                "access_token_encrypted",
+                "refresh_token_encrypted",
+                "encryption_key_id",
+                "token_expires_at",
+                "scopes",
+            ),
             "UPDATE": (
                 "email",
                 "access_token_encrypted",
@@ -93,7 +105,7 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
                 "token_expires_at",
                 "scopes",
                 "updated_at",
-            )
+            ),
         },
         "gaia_readonly": {
             "SELECT": (
@@ -125,11 +137,32 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             )
         },
     },
-    "auth.access_control": {"gaia_backend": {"UPDATE": ("permission_level", "expires_at")}},
-    "game.campaigns": {
-        "gaia_backend": {"UPDATE": ("name", "description", "settings", "state", "is_active", "updated_at")}
+    "auth.access_control": {
+        "gaia_backend": {
+            "INSERT": (
+                "access_control_id",
+                "user_id",
+                "resource_type",
+                "resource_id",
+                "permission_level",
+                "granted_by",
+                "expires_at",
+            ),
+            "UPDATE": ("permission_level", "expires_at"),
+        }
     },
-    "game.campaign_participants": {"gaia_backend": {"UPDATE": ("role", "character_name", "left_at")}},
+    "game.campaigns": {
+        "gaia_backend": {
+            "INSERT": ("campaign_id", "owner_id", "name", "description", "settings", "state", "is_active"),
+            "UPDATE": ("name", "description", "settings", "state", "is_active", "updated_at"),
+        }
+    },
+    "game.campaign_participants": {
+        "gaia_backend": {
+            "INSERT": ("campaign_id", "user_id", "role", "character_name", "left_at"),
+            "UPDATE": ("role", "character_name", "left_at"),
+        }
+    },
     # Not created_at: nobody writes into the past.
     "game.chat_history": {
         "gaia_backend": {
@@ -360,10 +393,10 @@ def _spell(kind: Kind, names: Mapping[str, Mapping[str, Privileges]]) -> Iterato
 _LIVE = """
 WITH schemas AS (SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname = ANY(%(schemas)s)),
 thing (kind, name, col, owner, acl, reported) AS (
-    SELECT 'database', datname, NULL, datdba, coalesce(datacl, acldefault('d', datdba)), false
+    SELECT 'database', datname::text, NULL, datdba, coalesce(datacl, acldefault('d', datdba)), false
     FROM pg_database WHERE datname = current_database()
   UNION ALL
-    SELECT 'schema', nspname, NULL, nspowner, coalesce(nspacl, acldefault('n', nspowner)), nspname <> 'public'
+    SELECT 'schema', nspname::text, NULL, nspowner, coalesce(nspacl, acldefault('n', nspowner)), nspname <> 'public'
     FROM pg_namespace WHERE nspname = 'public' OR oid IN (SELECT oid FROM schemas)
   UNION ALL
     SELECT CASE relkind WHEN 'S' THEN 'sequence' ELSE 'table' END, format('%%I.%%I', n.nspname, relname), NULL,

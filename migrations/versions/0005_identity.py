@@ -39,8 +39,10 @@ END $$
 IS_ADMIN = """
 CREATE FUNCTION auth.is_admin() RETURNS boolean
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    me uuid := auth.current_user_id();
 BEGIN
-    RETURN EXISTS (SELECT FROM auth.users WHERE user_id = auth.current_user_id() AND is_admin);
+    RETURN EXISTS (SELECT FROM auth.users WHERE user_id = me AND is_admin);
 END $$
 """
 

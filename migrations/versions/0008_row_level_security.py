@@ -18,42 +18,38 @@ TABLES = (
     *("game.campaigns", "game.campaign_participants", "game.chat_history", "audit.security_events"),
 )
 
-# Levels: 1 read, 2 write, 3 admin. Owners and game masters have 3, players 2, spectators 1.
-MEMBERSHIPS = """
-CREATE FUNCTION game.memberships(person uuid) RETURNS TABLE (campaign_id uuid, level integer)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT c.campaign_id, 3 FROM game.campaigns c WHERE c.owner_id = person
-  UNION ALL
-    SELECT p.campaign_id, CASE p.role WHEN 'game_master' THEN 3 WHEN 'player' THEN 2 ELSE 1 END
-    FROM game.campaign_participants p WHERE p.user_id = person AND p.left_at IS NULL
-  UNION ALL
-    SELECT a.resource_id, CASE a.permission_level WHEN 'admin' THEN 3 WHEN 'write' THEN 2 ELSE 1 END
-    FROM auth.access_control a
-    WHERE a.user_id = person AND a.resource_type = 'campaign'
-      AND (a.expires_at IS NULL OR a.expires_at > statement_timestamp())
-$$
-"""
-
-LEVEL = "CASE minimum WHEN 'read' THEN 1 WHEN 'write' THEN 2 WHEN 'admin' THEN 3 END"
-
-MY_CAMPAIGNS = f"""
+# Levels: 1 read, 2 write, 3 admin. Owners and game masters have 3, players 2, spectators 1. In PL/pgSQL, which keeps
+# its plans: an SQL function with a search_path of its own is planned at each call.
+MY_CAMPAIGNS = """
 CREATE FUNCTION game.my_campaigns(minimum text) RETURNS uuid[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     me uuid := auth.current_user_id();
+    rank integer := CASE minimum WHEN 'read' THEN 1 WHEN 'write' THEN 2 WHEN 'admin' THEN 3 END;
 BEGIN
     IF me IS NULL THEN
-        RETURN '{{}}';
+        RETURN '{}';
     END IF;
-    RETURN ARRAY(SELECT DISTINCT m.campaign_id FROM game.memberships(me) m WHERE m.level >= {LEVEL});
+    RETURN ARRAY(
+        SELECT c.campaign_id FROM game.campaigns c WHERE c.owner_id = me AND rank <= 3
+      UNION
+        SELECT p.campaign_id FROM game.campaign_participants p
+        WHERE p.user_id = me AND p.left_at IS NULL
+          AND rank <= CASE p.role WHEN 'game_master' THEN 3 WHEN 'player' THEN 2 ELSE 1 END
+      UNION
+        SELECT a.resource_id FROM auth.access_control a
+        WHERE a.user_id = me AND a.resource_type = 'campaign'
+          AND (a.expires_at IS NULL OR a.expires_at > statement_timestamp())
+          AND rank <= CASE a.permission_level WHEN 'admin' THEN 3 WHEN 'write' THEN 2 ELSE 1 END);
 END $$
 """
 
 MAY = """
 CREATE FUNCTION game.may(campaign uuid, minimum text) RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(campaign = ANY (game.my_campaigns(minimum)), false)
-$$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN coalesce(campaign = ANY (game.my_campaigns(minimum)), false);
+END $$
 """
 
 MEMBERS = """
@@ -112,7 +108,6 @@ END $$
 """
 
 FUNCTIONS = {
-    "game.memberships(uuid)": "The campaigns of a person with the level that each way of being there gives",
     "game.my_campaigns(text)": "The campaigns in which the user of the signed identity has at least this level",
     "game.may(uuid, text)": "Whether the user of the signed identity has at least this level in a campaign",
     "game.members(uuid)": "Who takes part in a campaign, for those who may read it",
@@ -145,7 +140,8 @@ POLICIES: tuple[tuple[str, str, str | None, str | None], ...] = (
     ("auth.oauth_accounts", "UPDATE", f"user_id = {ME}", f"user_id = {ME}"),
     ("auth.oauth_accounts", "DELETE", f"user_id = {ME}", None),
     ("auth.sessions", "SELECT", f"user_id = {ME} OR {ADMIN}", None),
-    ("auth.sessions", "UPDATE", f"user_id = {ME}", f"user_id = {ME}"),
+    # What was revoked stays so.
+    ("auth.sessions", "UPDATE", f"user_id = {ME} AND revoked_at IS NULL", f"user_id = {ME}"),
     ("auth.sessions", "DELETE", f"user_id = {ME}", None),
     (
         "auth.access_control",
@@ -198,7 +194,7 @@ READERS = {
 
 def upgrade() -> None:
     for statement in (
-        *(MEMBERSHIPS, MY_CAMPAIGNS, MAY, MEMBERS),
+        *(MY_CAMPAIGNS, MAY, MEMBERS),
         *(LEAVE_CAMPAIGN, SET_CHARACTER, TRANSFER_CAMPAIGN, POST_REPLY),
     ):
         op.execute(statement)
