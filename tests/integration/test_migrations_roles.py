@@ -37,7 +37,7 @@ def test_live_roles_and_grants_are_the_tables(shared_database: Database) -> None
     ("damage", "sentence"),
     [
         ("GRANT SELECT ON auth.users TO PUBLIC", "PUBLIC has SELECT on table auth.users, which"),
-        ("REVOKE INSERT ON game.campaigns FROM gaia_backend", "gaia_backend lacks INSERT on table game.campaigns"),
+        ("REVOKE DELETE ON game.campaigns FROM gaia_backend", "gaia_backend lacks DELETE on table game.campaigns"),
         ("GRANT SELECT (password_hash) ON auth.users TO gaia_readonly", "gaia_readonly has SELECT (password_hash)"),
         ("GRANT SELECT ON auth.users TO gaia_auditor WITH GRANT OPTION", "has GRANT OPTION FOR SELECT on table"),
         ("GRANT TEMPORARY ON DATABASE {database} TO PUBLIC", "PUBLIC has TEMPORARY on database"),
