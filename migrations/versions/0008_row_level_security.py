@@ -9,10 +9,6 @@ from alembic import op
 revision = "0008"
 down_revision = "0007"
 
-waivers = {
-    "GAIA012-always-true-policy": "gaia_backup, gaia_readonly and gaia_auditor read all rows of what they are granted"
-}
-
 TABLES = (
     *("auth.users", "auth.oauth_accounts", "auth.sessions", "auth.access_control"),
     *("game.campaigns", "game.campaign_participants", "game.chat_history", "audit.security_events"),
@@ -107,6 +103,16 @@ BEGIN
 END $$
 """
 
+# access_control names resources of any kind, so no foreign key can do it.
+END_PERMISSIONS = """
+CREATE FUNCTION game.end_permissions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM auth.access_control WHERE resource_type = 'campaign' AND resource_id = OLD.campaign_id;
+    RETURN NULL;
+END $$
+"""
+
 FUNCTIONS = {
     "game.my_campaigns(text)": "The campaigns in which the user of the signed identity has at least this level",
     "game.may(uuid, text)": "Whether the user of the signed identity has at least this level in a campaign",
@@ -115,6 +121,7 @@ FUNCTIONS = {
     "game.set_character(uuid, text)": "Names the caller''s character in a campaign",
     "game.transfer_campaign(uuid, uuid)": "Gives a campaign to another owner",
     "game.post_reply(uuid, text, text, jsonb)": "Writes a message of the game itself",
+    "game.end_permissions()": "Ends the permissions on a campaign that is deleted",
 }
 
 ME = "(SELECT auth.current_user_id())"
@@ -195,11 +202,15 @@ READERS = {
 def upgrade() -> None:
     for statement in (
         *(MY_CAMPAIGNS, MAY, MEMBERS),
-        *(LEAVE_CAMPAIGN, SET_CHARACTER, TRANSFER_CAMPAIGN, POST_REPLY),
+        *(LEAVE_CAMPAIGN, SET_CHARACTER, TRANSFER_CAMPAIGN, POST_REPLY, END_PERMISSIONS),
     ):
         op.execute(statement)
     for function, comment in FUNCTIONS.items():
         op.execute(f"COMMENT ON FUNCTION {function} IS '{comment}'")
+    op.execute(
+        "CREATE TRIGGER end_permissions AFTER DELETE ON game.campaigns FOR EACH ROW"
+        " EXECUTE FUNCTION game.end_permissions()"
+    )
     for table in TABLES:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")
         readers = ", ".join(READERS[table.split(".")[0]])
@@ -215,5 +226,6 @@ def downgrade() -> None:
     for table in TABLES:
         op.execute(f"DROP POLICY readers ON {table}")
         op.execute(f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")
+    op.execute("DROP TRIGGER end_permissions ON game.campaigns")
     for function in reversed(FUNCTIONS):
         op.execute(f"DROP FUNCTION {function}")

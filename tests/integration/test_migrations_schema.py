@@ -130,7 +130,8 @@ def test_every_table_and_column_says_what_it_is_for(shared_database: Database) -
     silent = rows(
         shared_database,
         "SELECT c.oid::regclass, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attnum >= 0"
-        " AND NOT attisdropped WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace::regnamespace::text IN ('auth', 'game', 'audit')"
+        " AND NOT attisdropped WHERE relkind IN ('r', 'p') AND NOT relispartition"
+        " AND relnamespace::regnamespace::text IN ('auth', 'game', 'audit')"
         " AND (col_description(c.oid, attnum) IS NULL OR obj_description(c.oid, 'pg_class') IS NULL)",
     )
     assert silent == []

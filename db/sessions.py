@@ -1,0 +1,154 @@
+"""Sessions: SQLAlchemy's, which also take SQL as a plain string and, bound to a user, sign who they act for."""
+
+import functools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from sqlalchemy import event, orm, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext import asyncio as async_orm
+
+from db.async_connection import AsyncConnection
+from db.errors import DatabaseError, SettingsError
+from db.identity import sign
+from db.settings import Settings
+from db.sync_connection import SyncConnection
+from db.translate import statement_error
+
+if TYPE_CHECKING:
+    from typing import TypeVar, TypeVarTuple, overload
+
+    from sqlalchemy.engine import Result, ScalarResult
+    from sqlalchemy.sql.base import Executable
+    from sqlalchemy.sql.elements import TextClause
+    from sqlalchemy.sql.selectable import TypedReturnsRows
+
+    One = TypeVar("One")
+    Columns = TypeVarTuple("Columns")
+
+Signer = Callable[[], str]
+"""Makes a token that is valid from now on."""
+
+
+class Session(orm.Session):
+    """A session of psycopg, and what an AsyncSession works with. SQL may be a string, `:name` its parameters."""
+
+    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+
+    if TYPE_CHECKING:
+
+        @overload
+        def execute(self, statement: TypedReturnsRows[*Columns], *args: Any, **kwargs: Any) -> Result[*Columns]: ...
+        @overload
+        def execute(self, statement: Executable | str, *args: Any, **kwargs: Any) -> Result[*tuple[Any, ...]]: ...
+        def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any: ...
+        @overload
+        def scalar(self, statement: TypedReturnsRows[One], *args: Any, **kwargs: Any) -> One | None: ...
+        @overload
+        def scalar(self, statement: Executable | str, *args: Any, **kwargs: Any) -> Any: ...
+        # Without SQLAlchemy's overload for statements that have no columns.
+        def scalar(self, statement: Any, *args: Any, **kwargs: Any) -> Any: ...  # pyright: ignore[reportIncompatibleMethodOverride]
+        @overload
+        def scalars(self, statement: TypedReturnsRows[One], *args: Any, **kwargs: Any) -> ScalarResult[One]: ...
+        @overload
+        def scalars(self, statement: Executable | str, *args: Any, **kwargs: Any) -> ScalarResult[Any]: ...
+        def scalars(self, statement: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+    else:
+
+        def execute(self, statement, *args, **kwargs):
+            return super().execute(_executable(statement), *args, **kwargs)
+
+        def scalar(self, statement, *args, **kwargs):
+            return super().scalar(_executable(statement), *args, **kwargs)
+
+        def scalars(self, statement, *args, **kwargs):
+            return super().scalars(_executable(statement), *args, **kwargs)
+
+
+class BoundSession(Session):
+    """A session for one user: each of its transactions begins with an identity, signed when it begins."""
+
+    def __init__(self, *args: Any, signer: Signer, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(*args, settings=settings, **kwargs)
+        self.signer = signer
+
+
+class AsyncSession(async_orm.AsyncSession):
+    """A session of asyncpg. It does its work with a Session, so SQL may be a string here too."""
+
+    sync_session_class = Session
+
+    if TYPE_CHECKING:
+        sync_session: Session  # pyright: ignore[reportIncompatibleVariableOverride]
+
+        @overload
+        async def execute(
+            self, statement: TypedReturnsRows[*Columns], *args: Any, **kwargs: Any
+        ) -> Result[*Columns]: ...
+        @overload
+        async def execute(self, statement: Executable | str, *args: Any, **kwargs: Any) -> Result[*tuple[Any, ...]]: ...
+        async def execute(self, statement: Any, *args: Any, **kwargs: Any) -> Any: ...
+        @overload
+        async def scalar(self, statement: TypedReturnsRows[One], *args: Any, **kwargs: Any) -> One | None: ...
+        @overload
+        async def scalar(self, statement: Executable | str, *args: Any, **kwargs: Any) -> Any: ...
+        # Without SQLAlchemy's overload for statements that have no columns.
+        async def scalar(self, statement: Any, *args: Any, **kwargs: Any) -> Any: ...  # pyright: ignore[reportIncompatibleMethodOverride]
+        @overload
+        async def scalars(self, statement: TypedReturnsRows[One], *args: Any, **kwargs: Any) -> ScalarResult[One]: ...
+        @overload
+        async def scalars(self, statement: Executable | str, *args: Any, **kwargs: Any) -> ScalarResult[Any]: ...
+        async def scalars(self, statement: Any, *args: Any, **kwargs: Any) -> Any: ...
+
+
+def signer(settings: Settings, user_id: UUID | str) -> Signer:
+    """What signs for `user_id`; raises SettingsError without a key, ValueError for what is no UUID."""
+    if not settings.identity_keys:
+        raise SettingsError(
+            "GAIA_IDENTITY_KEY: not set, so no session can be bound to a user; ./gaia env prints a local stack's"
+        )
+    key, lifetime_s = settings.identity_keys[0], settings.identity_lifetime_s
+    user = user_id if isinstance(user_id, UUID) else UUID(user_id)
+    return lambda: sign(key, user, int(time.time()) + lifetime_s)
+
+
+@event.listens_for(Session, "after_begin", propagate=True)
+def begin(session: Session, transaction: orm.SessionTransaction, connection: Connection) -> None:
+    """Begin a transaction, for a user with an identity signed now; a savepoint has its transaction's."""
+    if transaction.nested:
+        return
+    used = connection.connection
+    if cast(Any, used.dbapi_connection).autocommit:
+        if not isinstance(session, BoundSession):
+            return
+        raise DatabaseError("a session bound to a user can't run in AUTOCOMMIT: the identity lasts for a transaction")
+    driver = used.driver_connection
+    token = session.signer() if isinstance(session, BoundSession) else None
+    if isinstance(driver, AsyncConnection):
+        driver.identity = token  # it goes with BEGIN, which SQLAlchemy sends with the first statement
+    else:
+        _begin(cast(SyncConnection, driver), token, connection, session.settings)
+
+
+def _begin(driver: SyncConnection, token: str | None, connection: Connection, settings: Settings) -> None:
+    try:
+        driver.begin(token)
+    except Exception as error:  # below SQLAlchemy, so nobody translates it
+        lost = bool(driver.closed)
+        if lost:
+            connection.invalidate(error)
+        raise statement_error(error, settings, lost=lost) or error from error
+
+
+def _executable(statement: Any) -> Any:
+    return _text(statement) if isinstance(statement, str) else statement
+
+
+@functools.lru_cache(maxsize=1024)
+def _text(statement: str) -> "TextClause":
+    return text(statement)
