@@ -61,7 +61,8 @@ def _run(connection: Any) -> None:
 
 
 def _offline() -> None:
-    context.configure(dialect_name="postgresql", literal_binds=True, **_options())
+    # Another paramstyle would double each percent sign, as in format('%I').
+    context.configure(dialect_name="postgresql", dialect_opts={"paramstyle": "named"}, literal_binds=True, **_options())
     with context.begin_transaction():
         context.execute(f"SET ROLE {connections.OWNER}")
         context.run_migrations()

@@ -3,7 +3,8 @@
 import ast
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from migrations.errors import BrokenHistory, UnknownRevision
@@ -12,6 +13,9 @@ DIRECTORY = Path(__file__).parent
 """The migrations of this checkout."""
 
 BASE = "base"
+
+_PARSING = threading.Lock()
+"""Python 3.11 fails now and then where two threads parse at once ("AST constructor recursion depth mismatch")."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,11 @@ def content_hash(directory: Path = DIRECTORY) -> str:
     return digest.hexdigest()
 
 
+def sources(directory: Path, ids: Collection[str]) -> str:
+    """The text of these revisions' files, one after the other."""
+    return "\n".join(r.path.read_text(encoding="utf-8") for r in history(directory) if r.id in ids)
+
+
 def position(line: Sequence[Revision], revision: str | None) -> int:
     """How many revisions of ``line`` are in force at ``revision``; raises UnknownRevision."""
     if revision is None or revision == BASE:
@@ -94,7 +103,8 @@ def _sources(directory: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> Revision:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    with _PARSING:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     values: dict[str, object] = {}
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)

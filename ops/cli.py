@@ -232,6 +232,40 @@ def migrate_check(stack: StackOption = None, json: JsonOption = False) -> int:
     return _run(json, lambda report: migrate.check(report, stack_name=stack))
 
 
+@migrate_app.command("lint", epilog=_example("./gaia migrate lint", "./gaia migrate lint --json"))
+def migrate_lint(stack: StackOption = None, json: JsonOption = False) -> int:
+    """Look for what is dangerous in the revisions, and for what is wrong in the stack's database."""
+    from ops import lint
+
+    return _run(json, lambda report: lint.lint(report, stack_name=stack))
+
+
+@migrate_app.command("plan", epilog=_example("./gaia migrate plan", "./gaia migrate plan 0004 --json"))
+def migrate_plan(
+    revision: Annotated[str, typer.Argument(help="A revision, +1, or head.")] = "head",
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Show what an upgrade would do: SQL, locks and risk of each pending revision."""
+    from ops import migrate
+
+    return _run(json, lambda report: migrate.plan(report, stack_name=stack, revision=revision))
+
+
+@migrate_app.command("prove", epilog=_example("./gaia migrate prove", "./gaia migrate prove --rows 200000"))
+def migrate_prove(
+    rows: Annotated[
+        int, typer.Option("--rows", metavar="N", min=1, help="How many messages; the rest in proportion.")
+    ] = 20_000,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Instead of .gaia/proof.json.")] = None,
+    json: JsonOption = False,
+) -> int:
+    """Prove the revisions on a server of their own: up, down and up again, with data and readers."""
+    from ops import prove as module
+
+    return _run(json, lambda report: module.prove(report, rows=rows, out=out))
+
+
 app.add_typer(migrate_app, name="migrate", rich_help_panel=DAILY, epilog=_example("./gaia migrate history"))
 
 

@@ -30,14 +30,15 @@ def lint(report: Report, *, stack_name: str | None) -> int:
     in_database, where = _database(report, checkout, stack_name)
     found += in_database
     looked_at = f"the revisions{where}"
-    lines = [f.sentence(_width()) for f in found]
+    width = _width()
+    lines = [*(f.sentence(width) for f in found), findings.wrapped(findings.count(found, looked_at), width)]
     document = {
         "ok": not found,
         "findings": [f.document() for f in found],
         "looked_at": looked_at,
         "seconds": report.seconds,
     }
-    report.result("\n".join([*lines, findings.count(found, looked_at)]), document)
+    report.result("\n".join(lines), document)
     return FAILED if found else FINE
 
 

@@ -71,6 +71,16 @@ def check(report: Report, *, stack_name: str | None) -> int:
     return FAILED if differences else FINE
 
 
+def plan(report: Report, *, stack_name: str | None, revision: str) -> int:
+    """What an upgrade would do, without doing it."""
+    from migrations import plan as plans
+
+    stack = stacks.open_stack(stack_name, report.long)
+    pending = plans.plan(stacks.login(stack, as_app=False).url, revision)
+    report.result(plans.text(pending), {"ok": True, "stack": stack.name, **plans.document(pending)})
+    return FINE
+
+
 def new(report: Report, *, stack_name: str | None, title: str) -> int:
     """Write a new revision from what the models have and the database hasn't."""
     from migrations import runner

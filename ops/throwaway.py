@@ -51,6 +51,8 @@ class Throwaway:
     password: str
     """Of the superuser."""
     binaries: Path
+    home: Path
+    """For ``postgres.locate``."""
 
     def url(self, user: str = SUPERUSER, password: str | None = None) -> str:
         """A login of the database as a URL; without ``password`` the superuser's is taken."""
@@ -105,7 +107,7 @@ def _start(folder: Path) -> Throwaway:
             if attempt == _PORT_ATTEMPTS:
                 raise
         else:
-            return Throwaway(port=port, password=password, binaries=server.binaries)
+            return Throwaway(port=port, password=password, binaries=server.binaries, home=server.home)
     raise AssertionError("unreachable")
 
 

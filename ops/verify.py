@@ -108,6 +108,16 @@ def _revision(url: str) -> Check:
     return Check("revision is head", at == head, hint)
 
 
+def _catalog(connection: Connection, _settings: Settings) -> Iterator[Check]:
+    from migrations.lint import catalog
+
+    found = catalog.findings(connection)
+    if not found:
+        yield Check("catalog lint", True)
+    for finding in found:
+        yield Check(f"catalog lint {finding.rule}", False, f"{finding.message}: {finding.safe}")
+
+
 def _settings_in_effect(connection: Connection, settings: Settings) -> Iterator[Check]:
     from infra.local.embedded import parameters
 
@@ -162,6 +172,7 @@ CHECKS: tuple[Callable[[Connection, Settings], Iterator[Check]], ...] = (
     _roles,
     _partitions,
     _audit,
+    _catalog,
     _settings_in_effect,
     _round_trip,
 )

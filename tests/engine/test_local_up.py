@@ -37,7 +37,7 @@ def test_a_fresh_clone_comes_up_healthy_stays_clean_and_leaves_nothing(clone: Cl
     first = up(clone, port)
     assert first["ok"] is True
     assert (first["stack"], first["target"]) == ("local", "embedded")
-    assert first["changes"]["create"] == 4  # type: ignore[index]
+    assert first["changes"]["create"] == 5  # type: ignore[index]
 
     checks = clone.json("verify")
     assert checks["ok"], [check for check in checks["checks"] if not check["ok"]]
