@@ -8,9 +8,9 @@ from alembic import op
 revision = "0009"
 down_revision = "0008"
 
-# The campaign's lexeme is in the index too. A prefix search appends :* to the last word of the parsed query. One plan is
-# kept: to plan over all months costs more than the search. IS TRUE keeps the campaign's other index out of that plan;
-# the comparison is a second guard, and needs none.
+# The campaign's lexeme is in the index too. A prefix search appends :* to the last word of the parsed query. One plan
+# is kept: to plan over all months costs more than the search. IS TRUE keeps the campaign's other index out of that
+# plan; the comparison is a second guard, and needs none.
 SEARCH_MESSAGES = """
 CREATE FUNCTION game.search_messages(
     campaign uuid, query text, language text DEFAULT 'english', prefix boolean DEFAULT false,
