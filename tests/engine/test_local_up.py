@@ -164,7 +164,14 @@ def test_the_env_file_is_for_its_owner_alone_and_has_the_documented_variables(cl
     file = clone.root / ".env"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     variables = dict(line.split("=", 1) for line in file.read_text().splitlines())
-    assert set(variables) == {"DATABASE_URL", "DATABASE_ECHO", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"}
+    assert set(variables) == {
+        "DATABASE_URL",
+        "GAIA_IDENTITY_KEY",
+        "DATABASE_ECHO",
+        "POSTGRES_DB",
+        "POSTGRES_USER",
+        "POSTGRES_PASSWORD",
+    }
     assert variables["DATABASE_URL"].startswith("postgresql://gaia_app:")
     psycopg.connect(variables["DATABASE_URL"]).close()
     assert clone.dirty() == ""
