@@ -269,6 +269,39 @@ def migrate_prove(
 app.add_typer(migrate_app, name="migrate", rich_help_panel=DAILY, epilog=_example("./gaia migrate history"))
 
 
+@app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia seed --users 300 --messages 100000"))
+def seed(
+    users: Annotated[int, typer.Option("--users", metavar="N", min=1, help="How many users.")],
+    messages: Annotated[int, typer.Option("--messages", metavar="M", min=0, help="How many messages.")],
+    campaigns: Annotated[
+        int | None, typer.Option("--campaigns", metavar="C", min=1, help="Else a third as many as users.")
+    ] = None,
+    number: Annotated[int, typer.Option("--seed", metavar="S", help="Another number makes other rows.")] = 0,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="DATE", help="The first day without messages; else today (UTC).")
+    ] = None,
+    add: Annotated[bool, typer.Option("--add", help="Add to a database that has users already.")] = False,
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Fill the database with made-up people, campaigns and messages; never in Google Cloud."""
+    from ops import seed as module
+
+    return _run(
+        json,
+        lambda report: module.seed(
+            report,
+            stack_name=stack,
+            users=users,
+            messages=messages,
+            campaigns=campaigns,
+            number=number,
+            until=until,
+            add=add,
+        ),
+    )
+
+
 @app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia setup"))
 def setup(json: JsonOption = False) -> int:
     """Fetch or build the engine and install the development tools now rather than later."""

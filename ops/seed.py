@@ -6,14 +6,17 @@ import contextlib
 import datetime as dt
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from engine import checkout as places
 from engine import locks
 from ops import stacks
 from ops.exits import FINE, OpsError, Refused, UsageFault
 from ops.report import Report
 
 if TYPE_CHECKING:
+    import psycopg
+
     from db.seed.plan import Plan
 
 Step = Callable[[str, int], None]
@@ -31,27 +34,44 @@ def seed(
     add: bool = False,
 ) -> int:
     """Make the rows that the numbers ask for, all in one transaction."""
-    from db.seed.plan import Plan
-
-    day = _day(until)
-    try:
-        asked = Plan.of(users=users, messages=messages, campaigns=campaigns, until=day, seed=number)
-    except ValueError as error:
-        raise UsageFault(str(error)) from None
+    asked = _plan(users, messages, campaigns, number, until)
+    _refuse_cloud(stack_name)
     stack = stacks.open_stack(stack_name, report.long)
-    if stacks.read_settings(stack.checkout, stack.name).target == "gcp":
-        raise Refused(f"stack {stack.name} is in Google Cloud: made-up people have no place among real ones")
     url = stacks.login(stack, as_app=False).url
     with locks.held(stack.checkout, stack.name, "./gaia seed", report.say):
-        counts = _fill(report, url, asked, add=add)
-    rows = ", ".join(f"{count:,} {table}" for table, count in counts.items())
-    text = f"made {rows} in {report.seconds} s, from {asked.since} until {asked.until}, seed {asked.seed}"
+        counts = fill(report, url, asked, add=add)
     span = {"since": str(asked.since), "until": str(asked.until), "seed": asked.seed}
-    report.result(text, {"ok": True, "stack": stack.name, "rows": counts, **span, "seconds": report.seconds})
+    report.result(
+        _sentence(counts, asked, report.seconds),
+        {"ok": True, "stack": stack.name, "rows": counts, **span, "seconds": report.seconds},
+    )
     return FINE
 
 
-def _fill(report: Report, url: str, asked: Plan, *, add: bool) -> dict[str, int]:
+def _plan(users: int, messages: int, campaigns: int | None, number: int, until: str | None) -> Plan:
+    """What the command line asks for. Raises ``UsageFault``."""
+    from db.seed.plan import Plan
+
+    try:
+        return Plan.of(users=users, messages=messages, campaigns=campaigns, until=_day(until), seed=number)
+    except ValueError as error:
+        raise UsageFault(str(error)) from None
+
+
+def _sentence(counts: dict[str, int], made: Plan, seconds: float) -> str:
+    rows = ", ".join(f"{count:,} {table}" for table, count in counts.items())
+    return f"made {rows} in {seconds} s, from {made.since} until {made.until}, seed {made.seed}"
+
+
+def _refuse_cloud(stack_name: str | None) -> None:
+    """Before anything else is asked for. Raises ``Refused``."""
+    checkout = places.here()
+    name = stack_name or stacks.chosen(checkout)
+    if name in checkout.stacks() and stacks.read_settings(checkout, name).target == "gcp":
+        raise Refused(f"stack {name} is in Google Cloud: made-up people have no place among real ones")
+
+
+def fill(report: Report, url: str, asked: Plan, *, add: bool) -> dict[str, int]:
     """Load the plan's rows; returns how many went into each table."""
     from dataclasses import replace
 
@@ -62,8 +82,7 @@ def _fill(report: Report, url: str, asked: Plan, *, add: bool) -> dict[str, int]
     with connections.connect(url) as connection:
         _require_head(connections.revision_of(connection))
         connections.become_owner(connection)
-        row = connection.execute("SELECT count(*) FROM auth.users").fetchone()
-        there = int(row[0]) if row else 0
+        there = _users(connection)
         if there and not add:
             raise Refused(f"the database has {there} users already: add to them with --add, or start with an empty one")
         partitions.maintain(url, since=asked.since)
@@ -73,6 +92,11 @@ def _fill(report: Report, url: str, asked: Plan, *, add: bool) -> dict[str, int]
             step("what the planner knows", 0)
             load.analyze(connection)
     return counts
+
+
+def _users(connection: psycopg.Connection[Any]) -> int:
+    row = connection.execute("SELECT count(*) FROM auth.users").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _counting(counts: dict[str, int], step: Step) -> Step:
@@ -98,7 +122,7 @@ def _said_plainly() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.UniqueViolation:
-        raise OpsError("these rows are there already, so nothing was changed: take another --seed") from None
+        raise OpsError("rows of this seed are there already, nothing was changed: take another --seed") from None
     except psycopg.Error as error:
         said = error.diag.message_primary or str(error)
         raise OpsError(f"nothing was changed: {said}") from None
@@ -125,7 +149,7 @@ def _lines(report: Report, messages: int) -> Step:
     def step(table: str, rows: int) -> None:
         nonlocal done
         done += rows
-        report.long(f"{table}: {done:,} of {messages:,} messages")
+        report.long(f"{done:,} of {messages:,} messages" if done else f"making rows of {table}")
 
     return step
 

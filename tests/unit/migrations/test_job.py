@@ -115,6 +115,15 @@ def test_exit_codes_are_those_of_the_command_line(
     assert lines(capsys)[-1]["ok"] is False
 
 
+def test_an_interruption_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_args: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "waiting", interrupted)
+    assert job.main(WHOLE) == 130
+    assert lines(capsys)[-1]["error"] == "KeyboardInterrupt"
+
+
 def test_without_a_url_it_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert job.main({}) == 2
     assert "GAIA_MIGRATIONS_URL" in lines(capsys)[-1]["message"]

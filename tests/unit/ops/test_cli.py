@@ -43,6 +43,7 @@ PROMISED = [
     "outputs",
     "migrate",
     "logs",
+    "seed",
     "test",
     "check",
 ]
