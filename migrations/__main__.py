@@ -2,6 +2,7 @@
 
 The database's URL comes from GAIA_MIGRATIONS_URL, else DATABASE_URL; an argument could be read by every user.
 How long a statement may run comes from --statement-timeout-s, else GAIA_MIGRATIONS_STATEMENT_TIMEOUT_S, else 900.
+Where GAIA_INSTANCE names a Cloud SQL instance, ``upgrade`` is the deploy's job (``migrations.job``): a backup first.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import dataclasses
 import datetime as dt
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -41,7 +43,14 @@ Outcome = tuple[int, Mapping[str, Any], str]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is _upgrade and os.environ.get("GAIA_INSTANCE"):
+        if options.revision != "head" or options.statement_timeout_s is not None:
+            parser.error("with GAIA_INSTANCE set, upgrade goes to head and takes everything from the environment")
+        from migrations import job
+
+        return job.main()
     try:
         code, data, text = options.run(options)
     except MigrationError as error:

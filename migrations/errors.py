@@ -12,6 +12,7 @@ MigrationError
  ├─ MaintenanceBlocked  no lock for a partition, however often it was tried
  ├─ LockLost            the session that holds the lock was ended
  ├─ ProofFailed         the proof could not be made, or doesn't fit this checkout
+ ├─ (migrations.backup_first, migrations.sqladmin have theirs: BackupFailed, ApiError, NoAnswer)
  └─ MigrationFailed     a revision failed and was rolled back
      └─ LockTimeout        it could not get a lock, however often it was tried
 """

@@ -50,6 +50,12 @@ ROLES = (
 
 LOGINS = tuple(role.name for role in ROLES if role.login)
 
+_NEEDED_TO_SET_UP = frozenset({"CREATEROLE", "CREATEDB"})
+"""What the login that sets up the roles keeps where it is no superuser: without CREATEROLE it could do so once."""
+
+_OF_CLOUD_SQL = "cloudsqlsuperuser"
+"""The role that Cloud SQL gives each login made through its API; the login that sets up the roles keeps it."""
+
 _FORBIDDEN = {
     "rolsuper": "SUPERUSER",
     "rolcreaterole": "CREATEROLE",
@@ -88,9 +94,11 @@ def apply(connection_or_url: "ConnectionOrUrl", passwords: Mapping[str, str]) ->
                 if attempt == _ATTEMPTS:
                     raise
             except psycopg.errors.InsufficientPrivilege as error:
+                detail = (error.diag.message_detail or "").rstrip(".")
                 raise RoleError(
-                    f"{connection.info.user} may not set up the roles: {error.diag.message_primary}; "
-                    "use a superuser, or a CREATEROLE login that owns the database"
+                    f"{connection.info.user} may not set up the roles: {error.diag.message_primary}"
+                    f"{f' ({detail})' if detail else ''}; use a superuser, or a CREATEROLE login that owns the "
+                    "database and made the roles itself"
                 ) from error
         raise AssertionError("unreachable")
 
@@ -146,6 +154,7 @@ def _role_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
         ([role.name for role in ROLES],),
     ).fetchall()
     live = {row[0]: row[1:] for row in rows}
+    own = _sets_up(connection)
     changes: list[Change] = []
     for role in ROLES:
         login = "LOGIN" if role.login else "NOLOGIN"
@@ -160,6 +169,8 @@ def _role_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
             continue
         can_login, inherit, *forbidden = live[role.name]
         wrong = [word for word, has in zip(_FORBIDDEN.values(), forbidden, strict=True) if has]
+        if role.name == own:
+            wrong = [word for word in wrong if word not in _NEEDED_TO_SET_UP]
         options = [f"NO{word}" for word in wrong]
         if can_login != role.login:
             wrong.append("NOLOGIN" if role.login else "LOGIN")
@@ -211,8 +222,11 @@ def _membership_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
         ([role.name for role in ROLES],),
     ).fetchall()
     wanted = {(r.member_of, r.name): (r.inherits, r.may_set, False) for r in ROLES if r.member_of}
+    own = _sets_up(connection)
     changes: list[Change] = []
     for group, member, inherit, may_set, admin, grantor in rows:
+        if member == own and (admin or group == _OF_CLOUD_SQL):
+            continue  # who makes a role is its ADMIN, and nobody but a superuser can take that away
         if wanted.get((group, member)) == (inherit, may_set, admin):
             wanted.pop((group, member))
             continue
@@ -234,6 +248,12 @@ def _membership_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
             )
         )
     return changes
+
+
+def _sets_up(connection: "psycopg.Connection[Any]") -> str | None:
+    """The login that sets up the roles, where it is no superuser and one of the table itself (Cloud SQL)."""
+    row = connection.execute("SELECT rolname FROM pg_roles WHERE rolname = session_user AND NOT rolsuper").fetchone()
+    return str(row[0]) if row else None
 
 
 def _ownership_changes(connection: "psycopg.Connection[Any]") -> list[Change]:
