@@ -62,8 +62,8 @@ def verify(stack: str) -> None:
     job = found["migration_job"].rsplit("/", 1)[-1]
     # By the job, which is in the database's network, as this machine isn't.
     for name, arguments in (
-        ("the job's image has this commit's revisions", f"plan,{newest_revision()}"),
-        ("the models and the database agree", "check"),
+        ("the job's image has this commit's revisions", f"-m,migrations,plan,{newest_revision()}"),
+        ("the models and the database agree", "-m,migrations,check"),
     ):
         where = (f"--project={project}", f"--region={region}")
         run("gcloud", "run", "jobs", "execute", job, *where, f"--args={arguments}", "--wait", "--quiet")

@@ -56,11 +56,20 @@ class StackOutputs:
     password_secret: pulumi.Input[SecretReference] | None = None
     user_secret: pulumi.Input[SecretReference] | None = None
     name_secret: pulumi.Input[SecretReference] | None = None
+    identity_key_secret: pulumi.Input[SecretReference] | None = None
+    """The key that the backend signs identities with."""
+    server_ca_secret: pulumi.Input[SecretReference] | None = None
+    """The server's own authorities, where it is reached at an address."""
+    client_certificate_secret: pulumi.Input[SecretReference] | None = None
+    client_key_secret: pulumi.Input[SecretReference] | None = None
     runtime_service_account: pulumi.Input[str] | None = None
     migration_job: pulumi.Input[str] | None = None
     migration_image: pulumi.Input[str] | None = None
     vpc_connector: pulumi.Input[str] | None = None
     vpc_egress: pulumi.Input[str] | None = None
+    vpc_network: pulumi.Input[str] | None = None
+    """The network of direct VPC egress; null with a connector."""
+    vpc_subnetwork: pulumi.Input[str] | None = None
     server_ca_mode: pulumi.Input[str] | None = None
     replicas: pulumi.Input[dict[str, str]] | None = None
     """Connection names of the read replicas, by name."""
@@ -81,7 +90,16 @@ def export(outputs: StackOutputs) -> None:
 
 _STRINGS = ("environment", "host", "database", "app_user", "schema_revision")
 _INTEGERS = {"port": 1, "max_connections": 1, "pool_size": 1, "pool_overflow": 0, "max_instances": 1}
-_SECRETS = ("database_url_secret", "password_secret", "user_secret", "name_secret")
+_SECRETS = (
+    "database_url_secret",
+    "password_secret",
+    "user_secret",
+    "name_secret",
+    "identity_key_secret",
+    "server_ca_secret",
+    "client_certificate_secret",
+    "client_key_secret",
+)
 
 
 def schema() -> dict[str, Any]:

@@ -9,13 +9,27 @@ from __future__ import annotations
 import functools
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
+
+from infra.gcp import rules as gcp_rules
+from infra.gcp.settings import DATABASE_DEFAULTS, Gcp
+from infra.setting_types import (
+    STRICT,
+    DockerName,
+    Duration,
+    Identifier,
+    Loopback,
+    Memory,
+    Natural,
+    Port,
+    Positive,
+    size_in_bytes,
+)
 
 if TYPE_CHECKING:
     import pulumi
@@ -23,39 +37,14 @@ if TYPE_CHECKING:
 NAMESPACE = "gaia-db"
 PASSWORD_LENGTH_MIN = 16
 """The source document asks for passwords of at least 16 characters."""
-# Extra keys are faults, and a string is no number: a typing slip must not change its meaning silently.
-_STRICT = ConfigDict(extra="forbid", strict=True)
-
 Kind = Literal["docker", "embedded", "gcp"]
-
-
-def _matches(pattern: str, expected: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {expected}")
-        return value
-
-    return AfterValidator(check)
-
-
-Identifier = Annotated[str, _matches(r"[a-z_][a-z0-9_]{0,62}", "a lower-case PostgreSQL name of at most 63 characters")]
-Memory = Annotated[str, _matches(r"[1-9][0-9]{0,8}(kB|MB|GB)", "a size such as 256MB (units: kB, MB, GB)")]
-Duration = Annotated[
-    str, _matches(r"0|[1-9][0-9]{0,8}(ms|s|min|h|d)", "a time such as 10min (units: ms, s, min, h, d)")
-]
-DockerName = Annotated[str, _matches(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", "a Docker name: letters, digits, _ . -")]
-Port = Annotated[int, Field(ge=1024, le=65535)]
-_OCTET = r"(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
-Loopback = Annotated[str, _matches(rf"127(\.{_OCTET}){{3}}", "a loopback address such as 127.0.0.1")]
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
     """Server parameters; the defaults are the source document's."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     shared_buffers: Memory = "256MB"
     effective_cache_size: Memory = "1GB"
@@ -69,7 +58,7 @@ class Tuning:
 class Pool:
     """What the backend's connection pools may take: ``size`` + ``overflow`` for each of ``max_instances``."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     size: Positive = 20
     overflow: Natural = 0
@@ -80,7 +69,7 @@ class Pool:
 class Retention:
     """For how many whole months rows stay in their table before their partition is detached; null keeps them all."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     chat_months: Positive | None = None
     audit_months: Positive | None = None
@@ -90,7 +79,7 @@ class Retention:
 class Database:
     """The database itself, the same on every target."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     name: Identifier = "gaia"
     user: Identifier = "gaia"
@@ -104,7 +93,7 @@ class Database:
 class Healthcheck:
     """How Docker asks the server whether it lives."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     interval_s: Positive = 10
     timeout_s: Positive = 5
@@ -115,7 +104,7 @@ class Healthcheck:
 class Docker:
     """The container and what surrounds it."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     container: DockerName = "gaia-postgres"
     image: Annotated[str, Field(min_length=1)] = "postgres:16-alpine"
@@ -136,26 +125,16 @@ class Docker:
 class Embedded:
     """The server that runs from the binaries of the Python environment."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     start_timeout_s: Positive = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gcp:
-    """Production's place; the rest of its settings come with its resources."""
-
-    __pydantic_config__ = _STRICT
-
-    region: Annotated[str, _matches(r"[a-z]+-[a-z]+[0-9]", "a region such as us-west1")] = "us-west1"
-    project: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """All settings of one stack. Only the section of its own target is filled."""
 
-    __pydantic_config__ = _STRICT
+    __pydantic_config__ = STRICT
 
     stack: str
     target: Kind
@@ -194,7 +173,8 @@ def load() -> Loaded:
     data.pop("password", None)
     given = os.environ.get("POSTGRES_PASSWORD") or config.get("password")
     origin = "POSTGRES_PASSWORD" if os.environ.get("POSTGRES_PASSWORD") else "password"
-    settings = parse(stack, data, extra_faults=_password_faults(origin, given))
+    faults = [*_password_faults(origin, given), *_production_faults(data, has_password=bool(config.get("password")))]
+    settings = parse(stack, data, extra_faults=faults)
     return Loaded(settings=settings, password=pulumi.Output.secret(given) if given else None)
 
 
@@ -245,6 +225,8 @@ def parse(stack: str, data: Mapping[str, Any], *, extra_faults: list[str] | None
         ]
         # A section may be left out, or empty: its defaults count.
         data = {**data, target: data.get(target) or {}}
+        if target == "gcp":
+            data["database"] = _over(DATABASE_DEFAULTS, data.get("database") or {})
     if "stack" in data:
         faults.append(f"stack: unknown key; known: {', '.join(_known_keys(()))}")
     settings = None
@@ -255,7 +237,10 @@ def parse(stack: str, data: Mapping[str, Any], *, extra_faults: list[str] | None
     except (TypeError, ValueError) as error:
         faults.append(f"holds a value that no setting can have ({str(error)[:200]})")
     # Rules look at whole settings: where single values are wrong, at the rest of them.
-    faults += [fault for rule in RULES if (fault := rule(settings or _without_faults(data, stack)))]
+    whole = settings or _without_faults(data, stack)
+    faults += [fault for rule in RULES if (fault := rule(whole))]
+    if whole.target == "gcp" and whole.gcp:
+        faults += gcp_rules.faults(whole.database, whole.gcp)
     if faults or settings is None:
         raise SettingsError(file, _unique(faults))
     return settings
@@ -270,15 +255,30 @@ def _adapter() -> TypeAdapter[Settings]:
     return TypeAdapter(Settings)
 
 
+def _over(defaults: Mapping[str, Any], given: Any) -> Any:
+    """``given`` with the defaults for what it leaves out, section by section."""
+    if not isinstance(given, Mapping):
+        return given
+    return {
+        **given,
+        **{key: _over(value, given.get(key) or {}) for key, value in defaults.items() if isinstance(value, Mapping)},
+        **{key: value for key, value in defaults.items() if key not in given and not isinstance(value, Mapping)},
+    }
+
+
 def _without_faults(data: Mapping[str, Any], stack: str) -> Settings:
     """The settings with those values that are fine, and defaults for the others."""
+    target = "gcp" if data.get("target") == "gcp" else "embedded"
     try:
-        left = json.loads(json.dumps({**data, "stack": stack, "target": "embedded"}))
+        left = json.loads(json.dumps({**data, "stack": stack, "target": target}))
         for section in SECTIONS:
-            left.pop(section, None)
+            if section != target:
+                left.pop(section, None)
         for _ in range(len(json.dumps(left))):
+            if target == "gcp":
+                left["database"] = _over(DATABASE_DEFAULTS, left.get("database") or {})
             try:
-                return _adapter().validate_python(left)
+                return _adapter().validate_json(json.dumps(left))
             except ValidationError as error:
                 for item in error.errors(include_url=False):
                     _drop(left, item["loc"])
@@ -290,9 +290,12 @@ def _without_faults(data: Mapping[str, Any], stack: str) -> Settings:
 def _drop(data: dict[str, Any], loc: tuple[Any, ...]) -> None:
     at: Any = data
     for part in loc[:-1]:
-        if not isinstance(at, dict) or part not in at:
+        inner = at.get(part) if isinstance(at, dict) else None
+        if not isinstance(inner, dict):
+            # A member of a list, or a mapping's key itself: the whole of it goes.
+            at.pop(part, None)
             return
-        at = at[part]
+        at = inner
     if isinstance(at, dict) and loc:
         at.pop(loc[-1], None)
 
@@ -314,7 +317,7 @@ def _pool_within_connections(settings: Settings) -> str | None:
 
 def _cache_holds_buffers(settings: Settings) -> str | None:
     tuning = settings.database.tuning
-    if _bytes(tuning.shared_buffers) <= _bytes(tuning.effective_cache_size):
+    if size_in_bytes(tuning.shared_buffers) <= size_in_bytes(tuning.effective_cache_size):
         return None
     return (
         f"database.tuning.effective_cache_size: {tuning.effective_cache_size} is less than "
@@ -346,11 +349,6 @@ RULES: tuple[Callable[[Settings], str | None], ...] = (
 """What single values can't tell: each rule returns a fault, or None."""
 
 
-def _bytes(size: str) -> int:
-    number, unit = size[:-2], size[-2:]
-    return int(number) * {"kB": 1024, "MB": 1024**2, "GB": 1024**3}[unit]
-
-
 def _password_faults(origin: str, password: str | None) -> list[str]:
     if password is None:
         return []
@@ -359,6 +357,21 @@ def _password_faults(origin: str, password: str | None) -> list[str]:
     if len(password) < PASSWORD_LENGTH_MIN or password.isspace():
         return [f"{origin}: has {len(password.strip())} characters; a password needs at least {PASSWORD_LENGTH_MIN}"]
     return []
+
+
+def _production_faults(data: Mapping[str, Any], *, has_password: bool) -> list[str]:
+    """What only the program needs to ask of production: reading its file works without."""
+    if data.get("target") != "gcp":
+        return []
+    found = []
+    section = data.get("gcp")
+    if not isinstance(section, dict) or not section.get("project"):
+        found.append(
+            f"gcp.project: is missing; set it: pulumi config set --path {NAMESPACE}:gcp.project <id of the project>"
+        )
+    if has_password:
+        found.append("password: belongs to local stacks: production makes its passwords itself; take it out")
+    return found
 
 
 def _decoded(value: str) -> Any:
@@ -386,21 +399,17 @@ def _sentence(item: Any) -> str:
 
 
 def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    names = [name for name in _section(loc).__dataclass_fields__ if name != "stack"]
+    return sorted([*names, "password"]) if not loc else sorted(names)
+
+
+def _section(loc: tuple[Any, ...]) -> Any:
+    """The dataclass at a place of the settings; a mapping's own keys are passed over."""
     at: Any = Settings
-    sections: dict[str, Any] = {
-        "database": Database,
-        "tuning": Tuning,
-        "pool": Pool,
-        "retention": Retention,
-        "docker": Docker,
-        "healthcheck": Healthcheck,
-        "embedded": Embedded,
-        "gcp": Gcp,
-    }
     for part in loc:
-        at = sections.get(part, at)
-    names = [name for name in at.__dataclass_fields__ if name != "stack"]
-    return sorted([*names, "password"]) if at is Settings else sorted(names)
+        hint = get_type_hints(at).get(part)
+        at = next((each for each in (hint, *get_args(hint)) if is_dataclass(each)), at)
+    return at
 
 
 def _unique(faults: list[str]) -> list[str]:

@@ -57,9 +57,14 @@ def as_cloudrun(contract: Outputs) -> str:
         "DB_PASSWORD": contract["password_secret"],
         "DB_NAME": contract["name_secret"],
         "DATABASE_URL": contract["database_url_secret"],
+        "GAIA_IDENTITY_KEY": contract.get("identity_key_secret"),
+        # Files, each in a folder of its own: Cloud Run mounts one secret a folder.
+        "/secrets/server-ca/server-ca.pem": contract.get("server_ca_secret"),
+        "/secrets/client-cert/client-cert.pem": contract.get("client_certificate_secret"),
+        "/secrets/client-key/client-key.pem": contract.get("client_key_secret"),
     }
     mounted = ",".join(f"{name}={_secret_name(ref)}:{ref['version']}" for name, ref in references.items() if ref)
-    flags = [f"--{flag}={contract[name]}" for flag, name in _CLOUD_RUN_FLAGS if contract[name] is not None]
+    flags = [f"--{flag}={contract[name]}" for flag, name in _CLOUD_RUN_FLAGS if contract.get(name) is not None]
     if mounted:
         flags.append(f"--set-secrets={mounted}")
     return "\n".join(shlex.quote(flag) for flag in flags)
@@ -69,6 +74,8 @@ _CLOUD_RUN_FLAGS = (
     ("add-cloudsql-instances", "instance_connection_name"),
     ("service-account", "runtime_service_account"),
     ("vpc-connector", "vpc_connector"),
+    ("network", "vpc_network"),
+    ("subnet", "vpc_subnetwork"),
     ("vpc-egress", "vpc_egress"),
     ("max-instances", "max_instances"),
 )

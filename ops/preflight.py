@@ -41,7 +41,10 @@ def choose(checkout: Checkout, report: Report) -> str:
 def require_target(stack: Stack, settings: Settings, report: Report) -> None:
     """Raise what is missing for the stack's target, before the engine starts."""
     if settings.target == "gcp":
-        raise UsageFault(f"Pulumi.{stack.name}.yaml: target: the resources of gcp are not declared yet")
+        raise UsageFault(
+            f"stack {stack.name} is in Google Cloud, which only pulumi itself changes, after showing its preview: "
+            f"pulumi up -s {stack.name}"
+        )
     if settings.target == "docker":
         from engine.plugins import docker_plugin
         from infra.local import docker_engine

@@ -152,7 +152,8 @@ def test_times_have_a_zone_and_constraints_have_names(shared_database: Database)
     names = rows(
         shared_database,
         "SELECT conname FROM pg_constraint JOIN pg_class c ON c.oid = conrelid"
-        " WHERE connamespace::regnamespace::text IN ('auth', 'game', 'audit') AND NOT relispartition AND contype <> 't'",
+        " WHERE connamespace::regnamespace::text IN ('auth', 'game', 'audit')"
+        " AND NOT relispartition AND contype <> 't'",
     )
     assert all(re.match("(pk|fk|uq|ck)_", name) for (name,) in names)
 

@@ -1,0 +1,131 @@
+"""The database, and who logs in: two that the backend takes turns with, one that migrates, and people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_gcp import sql
+
+from infra.gcp import settings
+from infra.gcp.instance import Instance
+from infra.gcp.place import Place
+from infra.local.password import IdentityKey, Password
+
+APP_LOGINS = ("gaia_app", "gaia_app_b")
+MIGRATOR = "gaia_migrator"
+
+
+def login_of(turn: int) -> str:
+    """Whose turn it is: ``gaia_app`` on the first, third, …, ``gaia_app_b`` on the others."""
+    return APP_LOGINS[(turn - 1) % 2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginsArgs:
+    place: Place
+    database: str
+    rotation: settings.Rotation
+    access: settings.Access
+    instance: Instance
+
+
+class Logins(pulumi.ComponentResource):
+    """Raising ``rotation.turn`` gives the idle login a new password and hands it on; the other one goes on as it is.
+
+    Revisions of the backend that still run keep the password they were started with, so nobody fails to connect.
+    Once nobody uses it (``pg_stat_activity``), ``rotation.retire_previous`` gives the old login a password that only
+    the migration job ever reads.
+
+    Through the API only ``gaia_migrator`` is made. What the API makes has CREATEROLE and is a member of
+    cloudsqlsuperuser, and since PostgreSQL 16 nobody but its maker may take that away again; ``database_roles`` could
+    only name roles that exist. So the migration job makes the backend's logins itself, as ``migrations/roles.py`` has
+    them, with the passwords from here.
+    """
+
+    current: str
+    """The login that the backend uses from now on."""
+    other: str
+    """The one whose turn it isn't."""
+    current_password: pulumi.Output[str]
+    other_password: pulumi.Output[str]
+    """What the login has whose turn it isn't; once retired, something that nobody uses."""
+    migrator_password: pulumi.Output[str]
+    identity_keys: pulumi.Output[str]
+    """``current``, or ``current,previous`` while a rotation lasts."""
+    iam_logins: list[pulumi.Resource]
+    ready: list[pulumi.Resource]
+    """The database, and every user that the API makes."""
+
+    def __init__(self, name: str, args: LoginsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("gaia:gcp:Logins", name, {}, opts)
+        self._args = args
+        turn = args.rotation.turn
+        database = sql.Database(
+            "database",
+            project=args.place.project,
+            instance=args.instance.primary.name,
+            name=args.database,
+            charset="UTF8",
+            collation="en_US.UTF8",
+            deletion_policy="ABANDON",
+            opts=pulumi.ResourceOptions(parent=self, protect=args.place.protect),
+        )
+        self.current, self.other = login_of(turn), login_of(turn + 1)
+        self.current_password = self._app_password(turn)
+        self.migrator_password = self._password("migrator-password")
+        self.other_password = (
+            self._password(f"retired-password-{turn - 1}")
+            if args.rotation.retire_previous
+            else self._app_password(turn - 1)
+        )
+        migrator = self._user(MIGRATOR, self.migrator_password)
+        self.iam_logins = self._iam_users()
+        self.identity_keys = self._identity_keys()
+        self.ready = [database, migrator, *self.iam_logins]
+        self.register_outputs({"current": self.current})
+
+    def _app_password(self, turn: int) -> pulumi.Output[str]:
+        return self._password(f"app-password-{turn}")
+
+    def _password(self, name: str) -> pulumi.Output[str]:
+        return Password(name, opts=pulumi.ResourceOptions(parent=self)).value
+
+    def _user(self, login: str, password: pulumi.Output[str]) -> sql.User:
+        return sql.User(
+            f"user-{login}",
+            project=self._args.place.project,
+            instance=self._args.instance.primary.name,
+            name=login,
+            password=password,
+            # A user that owns objects, or was granted roles, can't be deleted through the API.
+            deletion_policy="ABANDON",
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _iam_users(self) -> list[pulumi.Resource]:
+        people = {f"person-{key}": (email, "CLOUD_IAM_USER") for key, email in self._args.access.iam_users.items()}
+        if self._args.access.backend_iam_login:
+            # PostgreSQL's names are too short for the whole address: Cloud SQL wants it without its end.
+            name = self._args.place.service_account("gaia-backend-sa").removesuffix(".gserviceaccount.com")
+            people["backend"] = (name, "CLOUD_IAM_SERVICE_ACCOUNT")
+        return [
+            sql.User(
+                f"iam-user-{key}",
+                project=self._args.place.project,
+                instance=self._args.instance.primary.name,
+                name=name,
+                type=kind,
+                deletion_policy="ABANDON",
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            for key, (name, kind) in sorted(people.items())
+        ]
+
+    def _identity_keys(self) -> pulumi.Output[str]:
+        rotation = self._args.rotation
+        turns = [rotation.identity_turn]
+        if rotation.identity_turn > 1 and not rotation.retire_previous_identity:
+            turns.append(rotation.identity_turn - 1)
+        keys = [IdentityKey(f"identity-key-{turn}", opts=pulumi.ResourceOptions(parent=self)).value for turn in turns]
+        return pulumi.Output.all(*keys).apply(",".join)

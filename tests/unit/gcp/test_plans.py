@@ -1,0 +1,81 @@
+"""Each stack, and each shape of production, is planned and compared with its file in ``tests/plans``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.unit.gcp import plan_files, planning
+from tests.unit.gcp.plan_files import COMMAND, PLANS
+
+MOST_CPU_S = 1.5
+VARIANTS = planning.variants()
+
+
+@pytest.mark.parametrize("name", sorted(plan_files.names()))
+def test_the_plan_is_the_one_that_was_reviewed(name: str) -> None:
+    file = PLANS / f"{name}.yaml"
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    if plan_files.text(name) != kept:
+        differs = "is missing" if not kept else "differs from what up would declare"
+        pytest.fail(f"tests/plans/{name}.yaml {differs}; look at it with: {COMMAND} {name} && git diff tests/plans")
+
+
+def test_no_plan_is_left_over() -> None:
+    assert {file.stem for file in PLANS.glob("*.yaml")} == set(plan_files.names())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_production_asks_nobody(name: str) -> None:
+    made = planning.plan("prod", VARIANTS[name])
+    assert made.calls == []
+    assert [each.name for each in made.custom() if each.type.startswith("pulumi:providers")] == []
+
+
+def test_the_same_settings_make_the_same_plan() -> None:
+    first, second = (planning.plan("prod", VARIANTS["scaled"]) for _ in range(2))
+    assert first.resources == second.resources
+
+
+def test_without_an_image_there_are_no_jobs_and_the_schema_is_at_its_base() -> None:
+    made = planning.plan("prod", VARIANTS["minimal"])
+    assert made.of("cloudrunv2/Job") == {}
+    assert made.outputs["schema_revision"] == "base"
+    assert "migration_job" not in made.outputs
+    assert made.of("artifactregistry/Repository")
+
+
+def test_loading_the_settings_and_planning_takes_at_most_a_second_and_a_half_of_a_core() -> None:
+    # Time of the processor, not of the clock: other tests run beside this one.
+    program = (
+        "import time; from tests.unit.gcp import planning; planning.plan('prod', planning.production());"
+        "print(time.process_time())"
+    )
+    done = [
+        subprocess.run([sys.executable, "-c", program], cwd=planning.ROOT, capture_output=True, check=True, text=True)
+        for _ in range(2)
+    ]
+    assert min(float(each.stdout) for each in done) <= MOST_CPU_S
+
+
+# --- the contract ---
+
+
+def test_direct_egress_is_told_as_network_and_subnetwork() -> None:
+    outputs = planning.plan("prod", VARIANTS["scaled"]).outputs
+    assert (outputs["vpc_network"], outputs["vpc_subnetwork"]) == ("default", "default")
+    assert "vpc_connector" not in outputs
+    assert outputs["replicas"] == {
+        "reports": "gaia-test:us-west1:gaia-prod-db-reports",
+        "search": "gaia-test:us-west1:gaia-prod-db-search",
+    }
+
+
+def test_the_contract_carries_the_budget_to_the_backend() -> None:
+    outputs = planning.plan("prod", VARIANTS["defaults"]).outputs
+    names = ("pool_size", "pool_overflow", "max_instances", "max_connections")
+    assert [outputs[name] for name in names] == [4, 0, 4, 50]
+    flags = planning.plan("prod", VARIANTS["defaults"]).one("sql/DatabaseInstance", "primary").inputs["settings"]
+    assert {"name": "max_connections", "value": "50"} in flags["databaseFlags"]
