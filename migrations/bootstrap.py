@@ -20,6 +20,11 @@ class Retention:
     chat_months: int | None = None
     audit_months: int | None = None
 
+    @property
+    def kept(self) -> dict[str, int | None]:
+        """The same by table."""
+        return {partitions.CHAT: self.chat_months, partitions.AUDIT: self.audit_months}
+
 
 def apply(
     url: str,
@@ -45,12 +50,16 @@ def apply(
 
 
 def missing(
-    connection: "psycopg.Connection[Any]", *, passwords: Mapping[str, str], identity_keys: Sequence[str] = ()
+    connection: "psycopg.Connection[Any]",
+    *,
+    passwords: Mapping[str, str],
+    identity_keys: Sequence[str] = (),
+    retention: Retention = Retention(),
 ) -> list[str]:
     """What :func:`apply` would mend besides the revision, as sentences; needs a superuser."""
     return [
         *roles.missing(connection, passwords),
         *(identity.missing(connection, identity_keys) if identity_keys else []),
         *ddl_audit.missing(connection),
-        *partitions.missing(connection),
+        *partitions.missing(connection, kept=retention.kept),
     ]

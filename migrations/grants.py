@@ -182,6 +182,7 @@ COLUMN: Mapping[str, Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 FUNCTION: Mapping[str, Mapping[str, Privileges]] = {
     "auth.current_user_id()": {"gaia_backend": RUN},
     "auth.is_admin()": {"gaia_backend": RUN},
+    "auth.knows_key(text)": {"gaia_backend": RUN},
     "auth.find_login(text)": {"gaia_backend": RUN},
     "auth.find_oauth_login(text, text)": {"gaia_backend": RUN},
     "auth.register(text, text, text)": {"gaia_backend": RUN},
@@ -193,7 +194,7 @@ FUNCTION: Mapping[str, Mapping[str, Privileges]] = {
     "game.leave_campaign(uuid)": {"gaia_backend": RUN},
     "game.set_character(uuid, text)": {"gaia_backend": RUN},
     "game.transfer_campaign(uuid, uuid)": {"gaia_backend": RUN},
-    "game.post_reply(uuid, text, text, jsonb)": {"gaia_backend": RUN},
+    "game.post_reply(uuid, text, text, jsonb, text)": {"gaia_backend": RUN},
     "game.search_messages(uuid, text, text, boolean, integer, real, bigint)": {"gaia_backend": RUN},
     "game.search_vector(text, uuid, text)": {"gaia_backend": RUN},
 }

@@ -4,6 +4,8 @@ import dataclasses
 import datetime as dt
 import re
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from migrations import connection as connections
@@ -29,6 +31,8 @@ class Maintained:
 
     made: tuple[str, ...] = ()
     detached: tuple[str, ...] = ()
+    guarded: tuple[str, ...] = ()
+    """Parts of the audit log that had lost a trigger."""
 
 
 def maintain(
@@ -46,29 +50,42 @@ def maintain(
     kept = {CHAT: chat_retention_months, AUDIT: audit_retention_months}
     with connections.connect(url) as connection:
         connections.become_owner(connection)
-        todo = _todo(connection, since, kept)
-        if not any(todo):
+        if not any(_todo(connection, since, kept)):
             return Maintained()
         with lock.exclusive(url):
             connections.set_timeouts(connection)
-            made, detached = _todo(connection, since, kept)
+            made, detached, unguarded = _todo(connection, since, kept)
             for parent, month in made:
-                _patiently(connection, f"SELECT audit.add_months('{parent}', '{month}', '{month}')")
+                _add(connection, parent, month)
             for parent, partition in detached:
                 _detach(connection, parent, partition)
+            for table, trigger in unguarded:
+                _patiently(connection, _GUARDS[trigger].format(table=table))
     return Maintained(
         made=tuple(_name(parent, month) for parent, month in made),
         detached=tuple(partition for _, partition in detached),
+        guarded=tuple(dict.fromkeys(table for table, _ in unguarded)),
     )
 
 
-def missing(connection: "psycopg.Connection[Any]", *, ahead_months: int = AHEAD_MONTHS) -> list[str]:
-    """Each table that lacks months from this one to ``ahead_months`` from now, as a sentence."""
-    return [
+def missing(
+    connection: "psycopg.Connection[Any]",
+    *,
+    ahead_months: int = AHEAD_MONTHS,
+    kept: Mapping[str, int | None] = MappingProxyType({}),
+) -> list[str]:
+    """What :func:`maintain` would do, as sentences: months that lack, are out of retention, or lost their guard."""
+    lacking = [
         f"{parent} has no partition for {', '.join(f'{month:%Y-%m}' for month in months)}: inserts would fail then"
         for parent in PARENTS
         if (months := _lacking(connection, parent, None, ahead_months))
     ]
+    outdated = [
+        f"{partition} is past its retention, or half detached"
+        for parent in PARENTS
+        for partition in _outdated(connection, parent, kept.get(parent))
+    ]
+    return [*lacking, *outdated, *(f"{table} lacks its trigger {name}" for table, name in _unguarded(connection))]
 
 
 def month_of(moment: dt.date) -> dt.date:
@@ -84,12 +101,12 @@ def later(month: dt.date, months: int) -> dt.date:
 
 def _todo(
     connection: "psycopg.Connection[Any]", since: dt.date | None, kept: dict[str, int | None]
-) -> tuple[list[tuple[str, dt.date]], list[tuple[str, str]]]:
+) -> tuple[list[tuple[str, dt.date]], list[tuple[str, str]], list[tuple[str, str]]]:
     made = [(parent, month) for parent in PARENTS for month in _lacking(connection, parent, since, AHEAD_MONTHS)]
     detached = [
         (parent, partition) for parent, months in kept.items() for partition in _outdated(connection, parent, months)
     ]
-    return made, detached
+    return made, detached, _unguarded(connection)
 
 
 def _lacking(
@@ -126,6 +143,40 @@ def _partitions(connection: "psycopg.Connection[Any]", parent: str) -> dict[str,
         (parent,),
     ).fetchall()
     return {name: pending for name, pending in rows if name} if rows else None
+
+
+def _unguarded(connection: "psycopg.Connection[Any]") -> list[tuple[str, str]]:
+    """The audit log's tables, months attached or detached, and the triggers of theirs that are missing or disabled."""
+    rows = connection.execute(
+        "SELECT c.relnamespace::regnamespace || '.' || relname, guard"
+        " FROM pg_class c CROSS JOIN unnest(%s::text[]) guard"
+        " WHERE relnamespace = to_regnamespace('audit') AND relkind IN ('r', 'p')"
+        " AND relname ~ '^security_events(_[0-9]{4}_[0-9]{2})?$' AND to_regproc('audit.refuse_change') IS NOT NULL"
+        " AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid AND tgname = guard AND tgenabled <> 'D')"
+        " ORDER BY 1, 2",
+        (list(_GUARDS),),
+    ).fetchall()
+    return [(str(table), str(guard)) for table, guard in rows]
+
+
+_GUARDS = {
+    "append_only": "CREATE OR REPLACE TRIGGER append_only BEFORE UPDATE OR DELETE ON {table}"
+    " FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();"
+    " ALTER TABLE {table} ENABLE TRIGGER append_only",
+    "append_only_truncate": "CREATE OR REPLACE TRIGGER append_only_truncate BEFORE TRUNCATE ON {table}"
+    " FOR EACH STATEMENT EXECUTE FUNCTION audit.refuse_change();"
+    " ALTER TABLE {table} ENABLE TRIGGER append_only_truncate",
+}
+
+
+def _add(connection: "psycopg.Connection[Any]", parent: str, month: dt.date) -> None:
+    _patiently(connection, f"SELECT audit.add_months('{parent}', '{month}', '{month}')")
+    name = _name(parent, month)
+    if name not in (_partitions(connection, parent) or {}):
+        raise MaintenanceBlocked(
+            f"{name} is there, but detached: attach it again (ALTER TABLE {parent} ATTACH PARTITION {name} …), "
+            "or drop it once it is archived"
+        )
 
 
 def _detach(connection: "psycopg.Connection[Any]", parent: str, partition: str) -> None:

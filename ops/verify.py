@@ -42,7 +42,7 @@ def verify(report: Report, *, stack_name: str | None) -> int:
         connection.autocommit = True
         for check in CHECKS:
             checks += check(connection, settings)
-    checks += [_revision(superuser.url), _app_login(app)]
+    checks += [_revision(superuser.url), _app_login(app), _identity(app, stacks.identity_key(stack))]
     if settings.docker is not None:
         checks.append(_container(settings.docker.container))
     return tell(report, stack.name, checks)
@@ -83,10 +83,22 @@ def _roles(connection: Connection, _settings: Settings) -> Iterator[Check]:
         yield Check("roles and grants", False, f"{difference}: run ./gaia migrate upgrade")
 
 
-def _partitions(connection: Connection, _settings: Settings) -> Iterator[Check]:
+def _guards(connection: Connection, _settings: Settings) -> Iterator[Check]:
+    from migrations import guards, runner
+
+    if runner.current_of(connection) != runner.head():
+        return  # which another check says
+    changed = guards.missing(connection)
+    hint = f"{'; '.join(changed)}: run ./gaia migrate downgrade and upgrade past the revision that makes it"
+    yield Check("functions, triggers and policies", not changed, hint if changed else "")
+
+
+def _partitions(connection: Connection, settings: Settings) -> Iterator[Check]:
     from migrations import partitions
 
-    lacking = partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN)
+    retention = settings.database.retention
+    kept = {partitions.CHAT: retention.chat_months, partitions.AUDIT: retention.audit_months}
+    lacking = partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN, kept=kept)
     hint = "; ".join(f"{sentence}: run ./gaia up" for sentence in lacking)
     yield Check(f"partitions for the next {MONTHS_AHEAD_MIN} months", not lacking, hint)
 
@@ -170,6 +182,7 @@ CHECKS: tuple[Callable[[Connection, Settings], Iterator[Check]], ...] = (
     _health,
     _tables,
     _roles,
+    _guards,
     _partitions,
     _audit,
     _catalog,
@@ -192,6 +205,22 @@ def _app_login(login: stacks.Login) -> Check:
     except psycopg.OperationalError as error:
         return Check("the app can log in", False, f"{one_sentence(str(error))}: run ./gaia up")
     return Check("the app can log in", True)
+
+
+def _identity(login: stacks.Login, key: str) -> Check:
+    """Whether the database believes what the backend signs. Asked as the app, of a user who isn't there."""
+    import psycopg
+
+    from db.identity import key_id
+
+    name = "identities are believed"
+    try:
+        with psycopg.connect(login.url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            row = connection.execute("SELECT auth.knows_key(%s)", (key_id(key),)).fetchone()
+    except psycopg.Error as error:
+        return Check(name, False, f"{one_sentence(str(error))}: run ./gaia up")
+    ok = row == (True,)
+    return Check(name, ok, "" if ok else "the database hasn't this stack's key, so users see no rows: run ./gaia up")
 
 
 def _container(name: str) -> Check:

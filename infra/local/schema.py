@@ -70,7 +70,12 @@ class SchemaProvider(ResourceProvider):
                 # Code that is newer than what was applied wants other grants: nobody changed anything by hand.
                 same_code = props.get("content") == runner.content_hash()
                 faults = (
-                    bootstrap.missing(session, passwords=_passwords(props), identity_keys=_keys(props))
+                    bootstrap.missing(
+                        session,
+                        passwords=_passwords(props),
+                        identity_keys=_keys(props),
+                        retention=bootstrap.Retention(**_kept(props)),
+                    )
                     if same_code
                     else []
                 )
@@ -146,12 +151,11 @@ def _apply(props: dict[str, Any]) -> dict[str, Any]:
     from migrations import bootstrap
 
     _wait(props)
-    kept = {key: int(months) for key, months in (props.get("retention") or {}).items() if months is not None}
     done = bootstrap.apply(
         url(props),
         passwords=_passwords(props),
         identity_keys=_keys(props),
-        retention=bootstrap.Retention(**kept),
+        retention=bootstrap.Retention(**_kept(props)),
     ).result
     return {**props, "revision": done.after, "before": done.before, "applied": list(done.applied), "faults": []}
 
@@ -163,6 +167,10 @@ def _passwords(props: dict[str, Any]) -> dict[str, str]:
 def _keys(props: dict[str, Any]) -> list[str]:
     key = props.get("identity_key")  # a state from before there were keys has none
     return [key] if key else []
+
+
+def _kept(props: dict[str, Any]) -> dict[str, int]:
+    return {key: int(months) for key, months in (props.get("retention") or {}).items() if months is not None}
 
 
 def _wait(props: dict[str, Any]) -> None:

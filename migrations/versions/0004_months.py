@@ -37,11 +37,22 @@ RETURN array_to_tsvector(ARRAY['@' || replace(campaign_id::text, '-', '')]) || C
 END
 """  # noqa: E501
 
+# OR REPLACE: detached months of an earlier upgrade may still be guarded by it.
 REFUSE_CHANGE = """
-CREATE FUNCTION audit.refuse_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE OR REPLACE FUNCTION audit.refuse_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE insufficient_privilege USING MESSAGE = format(
         '%s on %I.%I: the audit log is append-only', TG_OP, TG_TABLE_SCHEMA, TG_TABLE_NAME);
+END $$
+"""
+
+# Detached months of the audit log stay append-only, and keep the function.
+FORGET_GUARD = """
+DO $$ BEGIN
+    DROP FUNCTION audit.refuse_change();
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    RAISE NOTICE 'detached months keep audit.refuse_change()';
 END $$
 """
 
@@ -115,8 +126,9 @@ def downgrade() -> None:
     _security_events(by_month=False)
     _chat_history(by_month=False)
     op.execute("DROP FUNCTION audit.add_months(regclass, date, date)")
-    op.execute("DROP FUNCTION audit.refuse_change()")
-    op.execute("DROP FUNCTION game.search_vector(text, uuid, text)")
+    op.execute(FORGET_GUARD)
+    # Detached months keep their rows, and lose the column that is made of them.
+    op.execute("DROP FUNCTION game.search_vector(text, uuid, text) CASCADE")
 
 
 def _chat_history(*, by_month: bool) -> None:

@@ -47,6 +47,16 @@ END $$
 """
 
 
+# A key's name tells nothing about the key.
+KNOWS_KEY = """
+CREATE FUNCTION auth.knows_key(name text) RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM auth.identity_keys WHERE key_id = name);
+END $$
+"""
+
+
 def upgrade() -> None:
     op.create_table(
         "identity_keys",
@@ -75,11 +85,14 @@ def upgrade() -> None:
     op.execute(
         "COMMENT ON FUNCTION auth.current_user_id IS 'The user of the signed identity; null without a valid one'"
     )
+    op.execute(KNOWS_KEY)
+    op.execute("COMMENT ON FUNCTION auth.knows_key IS 'Whether the database has the identity key of this name'")
     op.execute(IS_ADMIN)
     op.execute("COMMENT ON FUNCTION auth.is_admin IS 'Whether the user of the signed identity is an administrator'")
 
 
 def downgrade() -> None:
     op.execute("DROP FUNCTION auth.is_admin()")
+    op.execute("DROP FUNCTION auth.knows_key(text)")
     op.execute("DROP FUNCTION auth.current_user_id()")
     op.drop_table("identity_keys", schema="auth")

@@ -62,12 +62,21 @@ END $$
 
 RESUME_SESSION = """
 CREATE FUNCTION auth.resume_session(token_hash bytea) RETURNS TABLE (session_id uuid, user_id uuid)
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE auth.sessions s SET last_seen_at = now() FROM auth.users u
-    WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND s.expires_at > now()
-      AND u.user_id = s.user_id AND u.is_active
-    RETURNING s.session_id, s.user_id
-$$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    live record;
+BEGIN
+    SELECT s.session_id, s.user_id, s.last_seen_at INTO live FROM auth.sessions s JOIN auth.users u USING (user_id)
+    WHERE s.token_hash = $1 AND s.revoked_at IS NULL AND s.expires_at > now() AND u.is_active;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    -- Each request asks; a row written by each would be in each other's way.
+    IF live.last_seen_at < now() - interval '1 minute' THEN
+        UPDATE auth.sessions s SET last_seen_at = now() WHERE s.session_id = live.session_id;
+    END IF;
+    RETURN QUERY SELECT live.session_id, live.user_id;
+END $$
 """
 
 RECORD_FAILED_LOGIN = """

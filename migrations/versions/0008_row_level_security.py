@@ -89,16 +89,17 @@ END $$
 """
 
 POST_REPLY = """
-CREATE FUNCTION game.post_reply(campaign uuid, role text, content text, metadata jsonb DEFAULT '{}') RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION game.post_reply(
+    campaign uuid, role text, content text, metadata jsonb DEFAULT '{}', language text DEFAULT 'english')
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     made bigint;
 BEGIN
     IF NOT game.may($1, 'write') OR $2 = 'user' THEN
         RAISE insufficient_privilege USING MESSAGE = 'the game answers in campaigns that the user may write in';
     END IF;
-    INSERT INTO game.chat_history AS h (campaign_id, user_id, role, content, metadata)
-    VALUES ($1, NULL, $2, $3, $4) RETURNING h.message_id INTO made;
+    INSERT INTO game.chat_history AS h (campaign_id, user_id, role, content, metadata, language)
+    VALUES ($1, NULL, $2, $3, $4, $5) RETURNING h.message_id INTO made;
     RETURN made;
 END $$
 """
@@ -120,7 +121,7 @@ FUNCTIONS = {
     "game.leave_campaign(uuid)": "Ends the caller''s part in a campaign",
     "game.set_character(uuid, text)": "Names the caller''s character in a campaign",
     "game.transfer_campaign(uuid, uuid)": "Gives a campaign to another owner",
-    "game.post_reply(uuid, text, text, jsonb)": "Writes a message of the game itself",
+    "game.post_reply(uuid, text, text, jsonb, text)": "Writes a message of the game itself",
     "game.end_permissions()": "Ends the permissions on a campaign that is deleted",
 }
 

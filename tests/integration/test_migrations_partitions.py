@@ -122,3 +122,46 @@ def test_months_are_counted_over_the_turn_of_the_year(
     month: tuple[int, int, int], months: int, expected: tuple[int, int, int]
 ) -> None:
     assert partitions.later(dt.date(*month), months) == dt.date(*expected)
+
+
+def test_a_lost_guard_of_the_log_is_named_and_made_again_on_detached_months_too(database: Database) -> None:
+    partitions.maintain(database.url, since=partitions.later(THIS_MONTH, -1))
+    partitions.maintain(database.url, audit_retention_months=1, since=THIS_MONTH)
+    gone = name(partitions.AUDIT, -1)
+    with database.connect() as connection:
+        connection.execute(f"ALTER TABLE audit.security_events DETACH PARTITION {gone}".encode())
+        connection.execute(f"DROP TRIGGER append_only ON {gone}".encode())
+        connection.execute("ALTER TABLE audit.security_events DISABLE TRIGGER append_only_truncate")
+        assert partitions.missing(connection) == [
+            "audit.security_events lacks its trigger append_only_truncate",
+            f"{gone} lacks its trigger append_only",
+        ]
+        done = partitions.maintain(database.url_as("gaia_migrator"))
+        assert done.guarded == ("audit.security_events", gone)
+        assert partitions.missing(connection) == []
+
+
+def test_what_is_past_its_retention_is_named(database: Database) -> None:
+    partitions.maintain(database.url, since=partitions.later(THIS_MONTH, -2))
+    with database.connect() as connection:
+        (sentence,) = partitions.missing(connection, kept={partitions.CHAT: 1})
+    assert sentence == f"{name(partitions.CHAT, -2)} is past its retention, or half detached"
+
+
+def test_a_detached_month_in_the_way_is_named(database: Database) -> None:
+    since = partitions.later(THIS_MONTH, -2)
+    partitions.maintain(database.url, since=since)
+    partitions.maintain(database.url, chat_retention_months=1)
+    with pytest.raises(MaintenanceBlocked, match=f"{name(partitions.CHAT, -2)} is there, but detached"):
+        partitions.maintain(database.url, since=since)
+
+
+def test_the_schema_goes_down_and_up_beside_detached_months(database: Database) -> None:
+    partitions.maintain(database.url, since=partitions.later(THIS_MONTH, -2))
+    partitions.maintain(database.url, chat_retention_months=1, audit_retention_months=1)
+    runner.downgrade(database.url, "0003")
+    runner.upgrade(database.url)
+    with database.connect() as connection:
+        assert partitions.missing(connection) == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
+            connection.execute(f"TRUNCATE {name(partitions.AUDIT, -2)}".encode())

@@ -32,7 +32,8 @@ CALLABLE = {
     "game.leave_campaign(uuid)",
     "game.set_character(uuid, text)",
     "game.transfer_campaign(uuid, uuid)",
-    "game.post_reply(uuid, text, text, jsonb)",
+    "game.post_reply(uuid, text, text, jsonb, text)",
+    "auth.knows_key(text)",
     "game.search_messages(uuid, text, text, boolean, integer, real, bigint)",
     "game.search_vector(text, uuid, text)",
 }
