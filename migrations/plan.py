@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from migrations.statements import ACCESS_EXCLUSIVE, MODES, RISKS, SHARE_ROW_EXCL
 if TYPE_CHECKING:
     import psycopg
 
+_WIDTH = 80
 _MADE_HERE = "nobody uses the table yet"
 
 
@@ -160,7 +162,7 @@ def _of_kind(
     locks += [(table, SHARE_ROW_EXCLUSIVE) for table in referred]
     if masked.upper().startswith("DROP TABLE"):
         locks += [(other, ACCESS_EXCLUSIVE) for table in tables for other in catalog.references.get(table, ())]
-    if written and not tables:
+    if written and not tables and kind.risk != statements.WEAKENS:  # a guard is for later, whoever uses it now
         # Its foreign keys still stop writers elsewhere, until the transaction ends.
         return locks, "safe", f"{_MADE_HERE}; writers of {', '.join(referred)} wait" if referred else _MADE_HERE
     return locks, kind.risk, kind.reason
@@ -220,12 +222,23 @@ def text(pending: Sequence[Pending]) -> str:
 
 
 def _lines(pending: Pending) -> str:
-    lines = [f"{pending.revision}  {pending.title}  [{pending.risk}]"]
+    lines = _wrapped(f"{pending.revision}  ", f"{pending.title}  [{pending.risk}]")
     lines += [f"    {mode} on {table}" for table, mode in pending.locks.items()]
     for statement in pending.statements:
-        lines.append(f"  {statement.risk:13} {one_line(statement.sql, 100)}")
+        lines += _wrapped(f"  {statement.risk:13} ", one_line(statement.sql, 100))
         if statement.risk != "safe":
-            lines.append(f"  {'':13}   ({statement.reason})")
+            lines += _wrapped(f"  {'':13}   ", f"({statement.reason})")
     if pending.failure:
-        lines.append(f"  its SQL can't be shown ({pending.failure}): read the file")
+        lines += _wrapped("  ", f"its SQL can't be shown ({pending.failure}): read the file")
     return "\n".join(lines)
+
+
+def _wrapped(first: str, said: str) -> list[str]:
+    """Lines of 80 columns, those after the first as far in as ``said`` begins."""
+    return textwrap.wrap(
+        f"{first}{said}",
+        _WIDTH,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

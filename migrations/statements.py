@@ -8,7 +8,9 @@ import dataclasses
 import re
 from collections.abc import Iterator
 
-RISKS = ("safe", "unknown", "blocks writes", "blocks reads", "rewrites", "loses data")
+WEAKENS = "weakens"
+"""Takes a guard away: nobody waits, and nothing fails."""
+RISKS = ("safe", "unknown", "blocks writes", "blocks reads", "rewrites", WEAKENS, "loses data")
 """From harmless to worst."""
 
 ROW_EXCLUSIVE = "ROW EXCLUSIVE"
@@ -56,6 +58,7 @@ def _kind(pattern: str, mode: str | None, risk: str, reason: str, *, slow: bool 
 
 _INSTANT = "for an instant: only the catalog changes"
 _BUILT = "the index is built while the table is locked; make it CONCURRENTLY"
+_NO_TRIGGER = "until it is back, what it refused or wrote down happens unseen"
 _SCANNED = "all rows are read while the table is locked"
 
 STATEMENTS = (
@@ -102,8 +105,14 @@ STATEMENTS = (
         "safe",
         f"writers wait {_INSTANT}",
     ),
-    _kind(r"DROP TRIGGER .*?\bON NAME", ACCESS_EXCLUSIVE, "safe", _INSTANT),
-    _kind(r"(?:CREATE|ALTER|DROP) POLICY .*?\bON NAME", ACCESS_EXCLUSIVE, "safe", _INSTANT),
+    _kind(r"DROP TRIGGER .*?\bON NAME", ACCESS_EXCLUSIVE, WEAKENS, _NO_TRIGGER),
+    _kind(
+        r"DROP POLICY .*?\bON NAME",
+        ACCESS_EXCLUSIVE,
+        WEAKENS,
+        "until it is made again, other policies alone decide who sees a row",
+    ),
+    _kind(r"(?:CREATE|ALTER) POLICY .*?\bON NAME", ACCESS_EXCLUSIVE, "safe", _INSTANT),
     _kind(r"(?:CREATE|DROP) .*?\bRULE .*?\b(?:TO|ON) NAME", ACCESS_EXCLUSIVE, "safe", _INSTANT),
     _kind(r"CREATE STATISTICS .*\bFROM NAME", SHARE_UPDATE_EXCLUSIVE, "safe", "nobody waits"),
     _kind(r"COMMENT ON TABLE NAME", SHARE_UPDATE_EXCLUSIVE, "safe", "nobody waits"),
@@ -116,6 +125,12 @@ STATEMENTS = (
     _kind(r"CLUSTER ", None, "rewrites", "each row is written again while the table is locked", slow=True),
     _kind(r"REFRESH MATERIALIZED VIEW CONCURRENTLY NAME", "EXCLUSIVE", "safe", "others read it meanwhile", slow=True),
     _kind(r"REFRESH MATERIALIZED VIEW NAME", ACCESS_EXCLUSIVE, "blocks reads", "it is filled while locked", slow=True),
+    _kind(
+        r"(?:GRANT|ALTER DEFAULT PRIVILEGES) .*\bTO (?:.*[ ,])?PUBLIC\b",
+        None,
+        WEAKENS,
+        "PUBLIC is every login of the server, those of tomorrow included",
+    ),
     _kind(r"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES) ", None, "safe", "locks no table"),
     _kind(r"(?:SET|RESET|SHOW|BEGIN|COMMIT|ANALYZE|NOTIFY)\b", None, "safe", "locks no table that anybody waits for"),
     _kind(
@@ -206,7 +221,14 @@ SUBCOMMANDS = (
     ),
     _kind(r"(?:SET|RESET) ?\(", SHARE_UPDATE_EXCLUSIVE, "safe", "nobody waits"),
     _kind(r"(?:SET WITHOUT )?CLUSTER", SHARE_UPDATE_EXCLUSIVE, "safe", "nobody waits"),
-    _kind(r"(?:ENABLE|DISABLE) .*TRIGGER", SHARE_ROW_EXCLUSIVE, "safe", f"writers wait {_INSTANT}"),
+    _kind(r"DISABLE TRIGGER\b", SHARE_ROW_EXCLUSIVE, WEAKENS, _NO_TRIGGER),
+    _kind(r"ENABLE .*TRIGGER", SHARE_ROW_EXCLUSIVE, "safe", f"writers wait {_INSTANT}"),
+    _kind(
+        r"(?:DISABLE|NO FORCE) ROW LEVEL SECURITY",
+        ACCESS_EXCLUSIVE,
+        WEAKENS,
+        "whoever is granted the table, or for NO FORCE its owner, sees every row",
+    ),
     _kind(
         r"ATTACH PARTITION NAME",
         SHARE_UPDATE_EXCLUSIVE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 FILE = Path(".gaia") / "proof.json"
 """Where the proof is written, in the checkout."""
+WIDTH = 80
+"""Columns that the lines for people keep to."""
+CLOSED = "ACCESS EXCLUSIVE"
+"""The lock that keeps readers away too."""
+NAMED = 3
+"""So many locked tables are named, more are counted."""
 CLOUD_ADMIN = "cloud_admin"
 """Owns the database and makes the roles, without being a superuser: as on Cloud SQL."""
 
@@ -56,19 +63,31 @@ def _site(server: throwaway.Throwaway, rows: int) -> Site:
 
 
 def _line(proved: Proved) -> str:
-    lines = [f"{proved.revision}  {'proved' if proved.ok else 'NOT PROVED'}  {proved.title}"]
+    lines = [_wrapped(f"{proved.revision}  {'proved' if proved.ok else 'NOT PROVED'}  ", proved.title)]
     ways = {"up": proved.up, "down": proved.down, "up again": proved.up_again}
-    lines += [f"      {name:8} {_move(move)}" for name, move in ways.items() if move is not None]
-    return "\n".join([*lines, *(f"      ! {fault}" for fault in proved.faults)])
+    lines += [_wrapped(f"      {name:8} ", _move(move)) for name, move in ways.items() if move is not None]
+    return "\n".join([*lines, *(_wrapped("      ! ", fault) for fault in proved.faults)])
+
+
+def _wrapped(first: str, said: str) -> str:
+    """Lines of 80 columns, those after the first as far in as ``said`` begins; lines that ``said`` has stay apart."""
+    indent = " " * len(first)
+    wrap = textwrap.TextWrapper(WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    head, *rest = said.replace(CLOSED, CLOSED.replace(" ", "\xa0")).splitlines() or [""]  # its words stay together
+    lines = wrap.wrap(f"{first}{head}")
+    for line in rest:
+        lines += wrap.wrap(f"{indent}{line}")
+    return "\n".join(lines).replace("\xa0", " ")
 
 
 def _move(move: Move) -> str:
     parts = [f"{move.seconds:.2f} s"]
     if move.waited_for is not None:
         parts.append(f"a reader waited {move.longest_wait_ms:.0f} ms for {move.waited_for}")
-    closed = [table for table, mode in move.locks.items() if mode == "ACCESS EXCLUSIVE"]
+    closed = [table for table, mode in move.locks.items() if mode == CLOSED]
     if closed:
-        parts.append(f"ACCESS EXCLUSIVE on {', '.join(closed)}")
+        few = len(closed) <= NAMED
+        parts.append(f"{CLOSED} on {', '.join(closed) if few else f'{len(closed)} tables (--json names them)'}")
     if move.rewritten:
         parts.append(f"rewrites {', '.join(move.rewritten)}")
     return ", ".join(parts)
@@ -76,7 +95,9 @@ def _move(move: Move) -> str:
 
 def _text(proof: Proof, file: Path) -> str:
     rows = sum(proof.rows.values())
-    told = f"PostgreSQL {proof.server_version}, {rows:,} rows, {proof.seconds:.0f} s; written to {file}"
+    told = f"PostgreSQL {proof.server_version}, {rows:,} rows, {proof.seconds:.0f} s"
+    where = f"written to {file}"
     if proof.ok:
-        return f"the migrations to {proof.head} are proved ({told})"
-    return "\n".join([f"the migrations to {proof.head} are NOT proved ({told}):", *proof.sentences()])
+        return f"the migrations to {proof.head} are proved ({told})\n{where}"
+    faults = (_wrapped("  ", fault) for fault in proof.sentences())
+    return "\n".join([f"the migrations to {proof.head} are NOT proved ({told}):", *faults, where])

@@ -59,8 +59,10 @@ def _plan(users: int, messages: int, campaigns: int | None, number: int, until: 
 
 
 def _sentence(counts: dict[str, int], made: Plan, seconds: float) -> str:
-    rows = ", ".join(f"{count:,} {table}" for table, count in counts.items())
-    return f"made {rows} in {seconds} s, from {made.since} until {made.until}, seed {made.seed}"
+    """What was made: one line for each table, its number right-aligned."""
+    width = max(len(f"{count:,}") for count in counts.values())
+    rows = [f"  {count:>{width},}  {table}" for table, count in counts.items()]
+    return "\n".join([f"made in {seconds} s, from {made.since} until {made.until}, seed {made.seed}:", *rows])
 
 
 def _refuse_cloud(stack_name: str | None) -> None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from migrations.lint.scripts import Execute, Line, Script, Statement
 
 ERROR, WARNING = "error", "warning"
+_INDENT = "    "
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,11 +63,10 @@ class Finding:
         return f"{self.file}:{self.line or 1}" if self.file else "database"
 
     def sentence(self, width: int | None = None) -> str:
-        """On one line; or, for a terminal, wrapped at ``width`` and indented from the second line."""
+        """What is wrong, and the safe way on an indented line; for a terminal, both wrapped at ``width``."""
         direction = f" ({self.direction})" if self.direction else ""
-        return wrapped(
-            f"{self.place}: {self.severity} {self.rule}{direction}: {self.message}. Safe way: {self.safe}", width
-        )
+        fault = wrapped(f"{self.place}: {self.severity} {self.rule}{direction}: {self.message}", width)
+        return f"{fault}\n{wrapped(f'{_INDENT}Safe way: {self.safe}', width)}"
 
     def document(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -82,7 +82,9 @@ def wrapped(text: str, width: int | None) -> str:
     """``text`` on lines of at most ``width``, indented from the second; on one line where there is no terminal."""
     if width is None:
         return text
-    return textwrap.fill(text, max(width, 40), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        text, max(width, 40), subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def in_order(found: Iterable[Finding]) -> list[Finding]:

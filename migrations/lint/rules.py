@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from migrations.lint import data, locks, rights, transactions
+from migrations.lint import data, guards, locks, rights, transactions
 from migrations.lint.findings import Finding, Rule, finding
 from migrations.lint.scripts import Line, Script
 
-RULES: tuple[Rule, ...] = (*rights.RULES, *data.RULES, *locks.RULES, *transactions.RULES)
+RULES: tuple[Rule, ...] = (*rights.RULES, *data.RULES, *locks.RULES, *transactions.RULES, *guards.RULES)
 
 
 def findings(scripts: Sequence[Script], files: dict[str, str]) -> Iterator[Finding]:

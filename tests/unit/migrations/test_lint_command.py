@@ -33,13 +33,13 @@ def test_without_a_finding_it_ends_with_zero_and_says_what_was_looked_at(
     assert capsys.readouterr().out == said
 
 
-def test_a_finding_is_a_line_and_the_last_line_counts(
+def test_a_finding_has_its_safe_way_on_a_line_of_its_own_and_the_last_line_counts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     revisions_have(monkeypatch, FAULT, FAULT)
     assert lint.lint(Report(), stack_name=None) == exits.FAILED
     *lines, last = capsys.readouterr().out.splitlines()
-    assert lines == ["migrations/versions/0001_a.py:3: error GAIA999-test: it is so. Safe way: don't"] * 2
+    assert lines == ["migrations/versions/0001_a.py:3: error GAIA999-test: it is so", "    Safe way: don't"] * 2
     assert last.startswith("2 errors in the revisions; no stack is up")
 
 
@@ -56,4 +56,6 @@ def test_a_terminal_gets_lines_that_fit(monkeypatch: pytest.MonkeyPatch, capsys:
     revisions_have(monkeypatch, long)
     monkeypatch.setattr(lint, "_width", lambda: 80)
     lint.lint(Report(), stack_name=None)
-    assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines())
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "    Safe way: don't" in lines

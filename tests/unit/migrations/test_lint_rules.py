@@ -66,6 +66,18 @@ def do(body: str) -> str:
 
 DEFINER = "CREATE FUNCTION game.f() RETURNS int LANGUAGE sql SECURITY DEFINER {} AS 'SELECT 1'"
 NOT_NULL = "ALTER TABLE game.t ADD CONSTRAINT c CHECK (name IS NOT NULL) NOT VALID"
+POLICY = "CREATE POLICY own ON game.campaigns USING (owner_id = (SELECT auth.current_user_id()))"
+TRIGGER = "CREATE TRIGGER a BEFORE UPDATE ON game.t FOR EACH ROW EXECUTE FUNCTION game.f()"
+GUARDS = ("auth.current_user_id", "auth.is_admin", "audit.refuse_change")
+
+
+def made(name: str) -> str:
+    return f"CREATE FUNCTION {name}() RETURNS boolean LANGUAGE sql AS 'SELECT false'"
+
+
+def replaced(name: str) -> str:
+    return made(name).replace("CREATE", "CREATE OR REPLACE")
+
 
 FIRES: dict[str, Sequence[Case | str]] = {
     "GAIA001": (
@@ -289,6 +301,37 @@ FIRES: dict[str, Sequence[Case | str]] = {
         function("BEGIN IF; END"),
         "CREATE FUNCTION game.f() RETURNS int LANGUAGE sql AS 'SELEC 1'",
     ),
+    "GAIA040": (
+        "DROP TRIGGER append_only ON audit.security_events",
+        "DROP TRIGGER IF EXISTS append_only ON audit.security_events CASCADE",
+        "DROP POLICY own ON game.campaigns",
+        f"DROP POLICY own ON game.campaigns; {POLICY.replace('own', 'other')}",
+        f"DROP POLICY own ON game.campaigns; {POLICY.replace('campaigns', 'chat_history')}",
+        f"{POLICY}; DROP POLICY own ON game.campaigns",
+        f"DROP TRIGGER own ON game.campaigns; {POLICY}",
+        f"DROP POLICY own ON game.campaigns; {function(f'BEGIN {POLICY}; END')}",
+        Case("DROP POLICY own ON game.campaigns", down=POLICY),
+        Case("DROP POLICY own ON game.campaigns", after=[POLICY]),
+        Case("SELECT 1", down="DROP POLICY own ON game.campaigns"),
+        do("DROP TRIGGER append_only ON audit.security_events;"),
+        do("EXECUTE 'DROP POLICY own ON game.campaigns';"),
+        function("BEGIN DROP TRIGGER append_only ON audit.security_events; END"),
+    ),
+    "GAIA041": (
+        *(Case(replaced(name), before=[made(name)]) for name in GUARDS),
+        *(f"DROP FUNCTION {name}()" for name in GUARDS),
+        "DROP FUNCTION IF EXISTS game.f(), auth.is_admin CASCADE",
+        "DROP ROUTINE auth.is_admin()",
+        do("DROP FUNCTION auth.is_admin();"),
+        do("EXECUTE 'DROP FUNCTION auth.is_admin()';"),
+        Case("SELECT 1", down="DROP FUNCTION auth.is_admin()"),
+        Case("SELECT 1", down=replaced("auth.is_admin"), before=[made("auth.is_admin")]),
+        Case(replaced("auth.is_admin"), down="DROP FUNCTION auth.is_admin()", before=[made("auth.is_admin")]),
+        Case("ALTER FUNCTION auth.is_admin() RENAME TO was_admin", before=[made("auth.is_admin")]),
+        Case("ALTER FUNCTION auth.is_admin() SET SCHEMA game", before=[made("auth.is_admin")]),
+        Case("ALTER FUNCTION auth.is_admin() OWNER TO gaia_app", before=[made("auth.is_admin")]),
+        Case("ALTER ROUTINE auth.is_admin() SECURITY INVOKER", before=[made("auth.is_admin")]),
+    ),
 }
 
 FINE: dict[str, Sequence[Case | str]] = {
@@ -478,6 +521,28 @@ FINE: dict[str, Sequence[Case | str]] = {
         function("BEGIN NULL; END", "CREATE FUNCTION game.f() RETURNS event_trigger LANGUAGE plpgsql"),
         "CREATE FUNCTION game.f(a int) RETURNS int RETURN a + 1",
         do("NULL;"),
+    ),
+    "GAIA040": (
+        f"DROP POLICY own ON game.campaigns; {POLICY}",
+        f"DROP POLICY IF EXISTS own ON game.campaigns; {do(f'{POLICY};')}",
+        f"DROP TRIGGER a ON game.t; {TRIGGER}",
+        f"{TRIGGER}; DROP TRIGGER IF EXISTS a ON game.t; {TRIGGER}",
+        function(f"BEGIN DROP POLICY own ON game.campaigns; {POLICY}; END"),
+        TRIGGER.replace("CREATE", "CREATE OR REPLACE"),
+        "ALTER POLICY own ON game.campaigns USING (owner_id = (SELECT auth.current_user_id()))",
+        Case(POLICY, down="DROP POLICY own ON game.campaigns"),
+        Case(TRIGGER, down="DROP TRIGGER a ON game.t"),
+        Case("SELECT 1", down=f"DROP POLICY own ON game.campaigns; {POLICY}"),
+        f"CREATE TABLE public.t (n int); {TRIGGER.replace('game', 'public')}; DROP TRIGGER a ON public.t",
+        "DROP INDEX game.i",
+    ),
+    "GAIA041": (
+        *(Case(made(name), down=f"DROP FUNCTION {name}()") for name in GUARDS),
+        Case(replaced("audit.refuse_change"), down="DROP FUNCTION audit.refuse_change()"),
+        Case(replaced("game.is_admin"), before=[made("game.is_admin"), made("auth.is_admin")]),
+        "DROP FUNCTION game.is_admin()",
+        "ALTER FUNCTION game.f() RENAME TO g",
+        Case(f"{made('auth.is_admin')}; ALTER FUNCTION auth.is_admin() OWNER TO gaia_owner"),
     ),
 }
 

@@ -40,7 +40,13 @@ CAMPAIGNS = "ALTER TABLE game.campaigns"
         (f"{CAMPAIGNS} RENAME COLUMN name TO title", "blocks reads", ACCESS_EXCLUSIVE),
         (f"{CAMPAIGNS} ADD a int, DROP COLUMN name", "loses data", ACCESS_EXCLUSIVE),
         (f"{CAMPAIGNS} ENABLE ROW LEVEL SECURITY", "safe", ACCESS_EXCLUSIVE),
-        (f"{CAMPAIGNS} DISABLE TRIGGER USER", "safe", SHARE_ROW_EXCLUSIVE),
+        (f"{CAMPAIGNS} DISABLE TRIGGER USER", "weakens", SHARE_ROW_EXCLUSIVE),
+        (f"{CAMPAIGNS} ENABLE TRIGGER USER", "safe", SHARE_ROW_EXCLUSIVE),
+        (f"{CAMPAIGNS} DISABLE ROW LEVEL SECURITY", "weakens", ACCESS_EXCLUSIVE),
+        (f"{CAMPAIGNS} NO FORCE ROW LEVEL SECURITY", "weakens", ACCESS_EXCLUSIVE),
+        (f"{CAMPAIGNS} FORCE ROW LEVEL SECURITY", "safe", ACCESS_EXCLUSIVE),
+        (f"{CAMPAIGNS} ADD a bigserial, DISABLE ROW LEVEL SECURITY", "weakens", ACCESS_EXCLUSIVE),
+        ("DROP POLICY IF EXISTS p ON game.campaigns", "weakens", ACCESS_EXCLUSIVE),
         (f"{CAMPAIGNS} SET (fillfactor = 80)", "safe", SHARE_UPDATE_EXCLUSIVE),
         (f"{CAMPAIGNS} DETACH PARTITION game.old CONCURRENTLY", "safe", SHARE_UPDATE_EXCLUSIVE),
         (f"{CAMPAIGNS} DETACH PARTITION game.old", "blocks reads", ACCESS_EXCLUSIVE),
@@ -58,7 +64,7 @@ CAMPAIGNS = "ALTER TABLE game.campaigns"
         ("CREATE POLICY p ON game.campaigns USING (true)", "safe", ACCESS_EXCLUSIVE),
         ("COMMENT ON COLUMN game.campaigns.name IS 'x'", "safe", SHARE_UPDATE_EXCLUSIVE),
         ("LOCK TABLE game.campaigns IN SHARE ROW EXCLUSIVE MODE", "unknown", SHARE_ROW_EXCLUSIVE),
-        ("-- a comment\n/* DROP TABLE */ DROP TRIGGER t ON game.campaigns", "safe", ACCESS_EXCLUSIVE),
+        ("-- a comment\n/* DROP TABLE */ DROP TRIGGER t ON game.campaigns", "weakens", ACCESS_EXCLUSIVE),
     ],
 )
 def test_a_statement_is_known_by_its_kind(sql: str, risk: str, mode: str) -> None:
@@ -81,6 +87,26 @@ def test_a_table_that_is_not_there_yet_keeps_nobody_waiting() -> None:
         "safe",
         {"auth.users": SHARE_ROW_EXCLUSIVE},
     )
+
+
+@pytest.mark.parametrize(
+    ("sql", "risk"),
+    [
+        ("GRANT SELECT ON game.campaigns TO PUBLIC", "weakens"),
+        ("grant all on schema game to gaia_backend, public with grant option", "weakens"),
+        ("ALTER DEFAULT PRIVILEGES IN SCHEMA game GRANT SELECT ON TABLES TO PUBLIC", "weakens"),
+        ("GRANT USAGE ON SCHEMA public TO gaia_backend", "safe"),
+        ("GRANT SELECT ON game.campaigns TO public_relations", "safe"),
+        ("REVOKE ALL ON SCHEMA public FROM PUBLIC", "safe"),
+        ("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC", "safe"),
+    ],
+)
+def test_what_everybody_is_granted_weakens(sql: str, risk: str) -> None:
+    assert judged(sql) == (risk, {})
+
+
+def test_a_guard_counts_on_a_table_that_is_not_there_yet_too() -> None:
+    assert judged("ALTER TABLE game.new DISABLE ROW LEVEL SECURITY") == ("weakens", {})
 
 
 def test_a_renamed_table_is_still_the_live_one() -> None:
@@ -134,3 +160,12 @@ def test_the_worst_statement_is_the_revisions_risk() -> None:
     assert plan.document([pending])["revisions"][0]["statements"][1]["risk"] == "loses data"
     assert plan.Pending(revision="1", title="", statements=(), failure="asks").risk == "unknown"
     assert plan.text([]) == "nothing is pending"
+
+
+def test_the_text_fits_80_columns_and_has_a_hanging_indent() -> None:
+    slow = "INSERT INTO game.chat_history (content, campaign_id, created_at) SELECT name, id, now() FROM game.campaigns"
+    found = plan.judge([(f"{CAMPAIGNS} ADD note text", 0), (slow, 0), ("DROP TRIGGER t ON auth.users", 0)], CATALOG)
+    lines = plan.text([plan.Pending(revision="0042", title="Long " * 20, statements=found, failure="x " * 60)])
+    assert max(len(line) for line in lines.splitlines()) <= 80
+    at = next(n for n, line in enumerate(lines.splitlines()) if line.startswith("  blocks reads  INSERT"))
+    assert lines.splitlines()[at + 1].startswith(" " * 16) and not lines.splitlines()[at + 1].startswith(" " * 17)

@@ -11,6 +11,7 @@ from migrations.errors import ProofFailed
 from migrations.proof import content, document, queries, watch
 from migrations.proof.content import Content
 from migrations.revisions import Revision, content_hash
+from ops import prove as command
 
 ROOT = Path(__file__).parents[3]
 MOVE = document.Move(
@@ -130,3 +131,30 @@ def test_a_query_is_no_longer_asked_from_the_revision_that_ends_it() -> None:
     query = queries.Query(name="old", sql="SELECT 1", until="0002")
     assert queries.asked_at([query], line, "0001") == [query]
     assert queries.asked_at([query], line, "0002") == []
+
+
+def test_what_a_person_reads_fits_80_columns_and_counts_more_locks_than_three() -> None:
+    three = {f"game.table_{n}": "ACCESS EXCLUSIVE" for n in range(3)}
+    some = dataclasses.replace(MOVE, locks=three)
+    many = dataclasses.replace(MOVE, locks=three | {"auth.users": "ACCESS EXCLUSIVE"})
+    proved = document.Proved(
+        revision="0001", title="Long " * 20, up=many, down=some, faults=("pg_dump differs:\n+ " + "x " * 60,)
+    )
+    lines = command._line(proved).splitlines()
+    assert max(len(line) for line in lines) <= 80
+    said = " ".join(" ".join(lines).split())
+    assert "ACCESS EXCLUSIVE on 4 tables (--json names them)" in said
+    assert "ACCESS EXCLUSIVE on game.table_0, game.table_1, game.table_2" in said
+    assert [line[:15] for line in lines if line.startswith("      ! ")] == ["      ! pg_dump"]
+    assert sum(line.startswith("        + x") for line in lines) == 1
+
+
+def test_the_last_lines_say_where_the_proof_is_and_what_is_wrong(tree: Path) -> None:
+    file = Path(".gaia/proof.json")
+    assert command._text(proof_of(tree), file).splitlines() == [
+        "the migrations to 0001 are proved (PostgreSQL 16.14, 10 rows, 1 s)",
+        "written to .gaia/proof.json",
+    ]
+    bad = command._text(proof_of(tree, faults=("not proved: " + "0002 " * 30,)), file).splitlines()
+    assert bad[0].startswith("the migrations to 0001 are NOT proved (") and bad[1].startswith("  not proved: ")
+    assert max(map(len, bad)) <= 80
