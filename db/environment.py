@@ -46,15 +46,17 @@ class Reader:
             return default
         return value
 
-    def whole(self, name: str, default: int, *, least: int) -> int:
-        """A whole number from `least` up."""
+    def whole(self, name: str, default: int, *, least: int, most: int | None = None) -> int:
+        """A whole number from `least` up, or to `most`."""
         given = self.text(name)
         if given is None:
             return default
-        if not given.isascii() or not given.isdigit() or int(given) < least:
-            self.faults.append(f"{name}: {given!r} is not a whole number from {least} up (default {default})")
+        value = int(given) if given.isascii() and given.isdigit() else least - 1
+        if value < least or (most is not None and value > most):
+            span = f"{least} up" if most is None else f"{least} to {most}"
+            self.faults.append(f"{name}: {given!r} is not a whole number from {span} (default {default})")
             return default
-        return int(given)
+        return value
 
     def flag(self, name: str) -> bool:
         """True or false; false where it says nothing."""

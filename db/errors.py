@@ -13,10 +13,12 @@ DatabaseError
  ├─ NotAllowed               a grant or row-level security refuses the statement
  │   └─ CopyRefused             COPY FROM as a login that is subject to row-level security
  ├─ TransactionAborted       a commit after a failed statement: nothing was written
+ ├─ IdentityExpired          a user's transaction lasted longer than its identity: nothing was written
  ├─ OutcomeUnknown           the connection was lost during COMMIT: written or not, nobody knows
  └─ TryAgain                 the transaction was undone and may be run again as a whole
      ├─ SerializationFailure
      ├─ Deadlock
+     ├─ SchemaChanged            a migration changed what a prepared statement returns
      └─ LostConnection
 
 All else stays what SQLAlchemy raises: a unique key that is taken is still `sqlalchemy.exc.IntegrityError`.
@@ -76,6 +78,10 @@ class TransactionAborted(DatabaseError):
     """Let the first error end the block, or put what may fail into session.begin_nested()."""
 
 
+class IdentityExpired(DatabaseError):
+    """Make the transaction shorter, or raise GAIA_IDENTITY_LIFETIME_S."""
+
+
 class OutcomeUnknown(DatabaseError):
     """Look whether the change is there before making it again."""
 
@@ -90,6 +96,10 @@ class SerializationFailure(TryAgain):
 
 class Deadlock(TryAgain):
     """Two transactions waited for each other; change rows in the same order everywhere."""
+
+
+class SchemaChanged(TryAgain):
+    """A migration changed a table under a statement that this connection had prepared."""
 
 
 class LostConnection(TryAgain):

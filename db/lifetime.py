@@ -92,7 +92,9 @@ class Engines:
         try:
             yield
         finally:
-            if self._async.pop(loop, None) is not None:
+            # close() may have closed it long ago, and another one be in use since.
+            if (known := self._async.get(loop)) is not None and known[0] is made:
+                del self._async[loop]
                 await made.aclose()
 
     def _close_sync(self) -> None:

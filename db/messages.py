@@ -108,9 +108,14 @@ async def search(
 
 
 async def insert(session: "AsyncSession", rows: Iterable[NewMessage]) -> list[Key]:
-    """Write `rows`, thousands in one statement; the keys they got, in the same order. Raises NotAllowed."""
+    """Write `rows`, thousands in one statement; the keys they got, in the same order. Raises NotAllowed.
+
+    Raises ValueError, before anything is sent, for a message with a time of its own or in an unknown language.
+    """
+    from db.models import LANGUAGES
+
     keys: list[Key] = []
-    for batch in _batches(rows, ROWS_A_STATEMENT):
+    for batch in _batches([_insertable(row, LANGUAGES) for row in rows], ROWS_A_STATEMENT):
         campaigns, contents, users, roles, metadata, languages, _ = zip(*batch, strict=True)
         given = {
             "campaigns": campaigns,
@@ -151,6 +156,14 @@ async def copy(session: "AsyncSession", rows: Iterable[NewMessage]) -> int:
 def _records(rows: Iterable[NewMessage], now: dt.datetime) -> Iterator[tuple[Any, ...]]:
     for campaign_id, content, user_id, role, metadata, language, created_at in rows:
         yield campaign_id, user_id, role, content, _json(metadata), language, created_at or now
+
+
+def _insertable(row: NewMessage, languages: Sequence[str]) -> NewMessage:
+    if row.created_at is not None:
+        raise ValueError(f"created_at {row.created_at}: only copy() takes it")
+    if row.language not in languages:
+        raise ValueError(f"language {row.language!r} is unknown; known: {', '.join(languages)}")
+    return row
 
 
 def _json(value: Mapping[str, Any] | None) -> str:

@@ -1,6 +1,7 @@
 """Sessions: SQLAlchemy's, which also take SQL as a plain string and, bound to a user, sign who they act for."""
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
@@ -11,7 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext import asyncio as async_orm
 
 from db.async_connection import AsyncConnection
-from db.errors import DatabaseError, SettingsError
+from db.errors import DatabaseError, IdentityExpired, SettingsError
 from db.identity import sign
 from db.settings import Settings
 from db.sync_connection import SyncConnection
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     One = TypeVar("One")
     Columns = TypeVarTuple("Columns")
 
-Signer = Callable[[], str]
-"""Makes a token that is valid from now on."""
+Signer = Callable[[], tuple[str, int]]
+"""Makes a token that is valid from now on, and says until when (seconds since 1970)."""
 
 
 class Session(orm.Session):
@@ -61,13 +62,17 @@ class Session(orm.Session):
     else:
 
         def execute(self, statement, *args, **kwargs):
-            return super().execute(_executable(statement), *args, **kwargs)
+            return super().execute(self.executable(statement), *args, **kwargs)
 
         def scalar(self, statement, *args, **kwargs):
-            return super().scalar(_executable(statement), *args, **kwargs)
+            return super().scalar(self.executable(statement), *args, **kwargs)
 
         def scalars(self, statement, *args, **kwargs):
-            return super().scalars(_executable(statement), *args, **kwargs)
+            return super().scalars(self.executable(statement), *args, **kwargs)
+
+    def executable(self, statement: Any) -> Any:
+        """What SQLAlchemy takes for `statement`, which may be a string."""
+        return _text(statement) if isinstance(statement, str) else statement
 
 
 class BoundSession(Session):
@@ -76,6 +81,21 @@ class BoundSession(Session):
     def __init__(self, *args: Any, signer: Signer, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, settings=settings, **kwargs)
         self.signer = signer
+        self.expires_at = math.inf
+        """When the transaction's identity ends; counts within it only."""
+
+    def executable(self, statement: Any) -> Any:
+        """The same; raises IdentityExpired."""
+        self.require_identity()
+        return super().executable(statement)
+
+    def require_identity(self) -> None:
+        """Raise IdentityExpired if row-level security takes this session for nobody's by now."""
+        if time.time() >= self.expires_at and self.in_transaction():
+            raise IdentityExpired(
+                f"the transaction outlived GAIA_IDENTITY_LIFETIME_S ({self.settings.identity_lifetime_s} s); nothing of"
+                " it is written"
+            )
 
 
 class AsyncSession(async_orm.AsyncSession):
@@ -114,7 +134,26 @@ def signer(settings: Settings, user_id: UUID | str) -> Signer:
         )
     key, lifetime_s = settings.identity_keys[0], settings.identity_lifetime_s
     user = user_id if isinstance(user_id, UUID) else UUID(user_id)
-    return lambda: sign(key, user, int(time.time()) + lifetime_s)
+
+    def make() -> tuple[str, int]:
+        expires_at = int(time.time()) + lifetime_s
+        return sign(key, user, expires_at), expires_at
+
+    return make
+
+
+@event.listens_for(BoundSession, "after_transaction_create", propagate=True)
+def forget_expiry(session: BoundSession, transaction: orm.SessionTransaction) -> None:
+    """A transaction has no identity, and so none that ends, before it begins on a connection."""
+    if transaction.parent is None:
+        session.expires_at = math.inf
+
+
+@event.listens_for(BoundSession, "before_commit", propagate=True)
+@event.listens_for(BoundSession, "after_flush", propagate=True)
+def require_identity(session: BoundSession, *_: Any) -> None:
+    """Write nothing that was done as nobody."""
+    session.require_identity()
 
 
 @event.listens_for(Session, "after_begin", propagate=True)
@@ -128,7 +167,9 @@ def begin(session: Session, transaction: orm.SessionTransaction, connection: Con
             return
         raise DatabaseError("a session bound to a user can't run in AUTOCOMMIT: the identity lasts for a transaction")
     driver = used.driver_connection
-    token = session.signer() if isinstance(session, BoundSession) else None
+    token = None
+    if isinstance(session, BoundSession):
+        token, session.expires_at = session.signer()
     if isinstance(driver, AsyncConnection):
         driver.identity = token  # it goes with BEGIN, which SQLAlchemy sends with the first statement
     else:
@@ -143,10 +184,6 @@ def _begin(driver: SyncConnection, token: str | None, connection: Connection, se
         if lost:
             connection.invalidate(error)
         raise statement_error(error, settings, lost=lost) or error from error
-
-
-def _executable(statement: Any) -> Any:
-    return _text(statement) if isinstance(statement, str) else statement
 
 
 @functools.lru_cache(maxsize=1024)

@@ -15,6 +15,8 @@ IpType = Literal["public", "private", "psc"]
 
 SSL_MODES: tuple[str, ...] = get_args(SslMode)
 """libpq's `allow` and `prefer` are left out: they go on in plain text when the server says so."""
+LONGEST_IDENTITY_S = 3600
+"""A token that was read by somebody else is worth as much as it lasts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         connect_timeout_s=where.connect_timeout_s or read.number("DATABASE_CONNECT_TIMEOUT_S", 10, least=1),
         statement_timeout_s=read.number("DATABASE_STATEMENT_TIMEOUT_S", 60, least=0),
         identity_keys=_identity_keys(read),
-        identity_lifetime_s=read.whole("GAIA_IDENTITY_LIFETIME_S", 300, least=1),
+        identity_lifetime_s=read.whole("GAIA_IDENTITY_LIFETIME_S", 300, least=1, most=LONGEST_IDENTITY_S),
     )
     faults += _tls_faults(found)
     if faults:

@@ -45,6 +45,8 @@ def statement_error(
             f"a statement ran for longer than it may ({settings.statement_timeout_s:g} s unless the session says"
             " otherwise); make it faster, or raise DATABASE_STATEMENT_TIMEOUT_S"
         )
+    if state == "0A000" and "cached" in said and "plan" in said:
+        return errors.SchemaChanged("the schema changed under a prepared statement: run the transaction again")
     kind, sentence = BY_STATE.get(state or "", (None, ""))
     return kind(sentence.format(said=said)) if kind else None
 

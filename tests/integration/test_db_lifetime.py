@@ -140,6 +140,19 @@ def test_close_ends_what_a_loop_that_stands_still_has_open(world: World) -> None
     loop.close()
 
 
+def test_a_loop_that_is_used_again_after_close_leaves_nothing_when_it_ends(world: World) -> None:
+    manager, loop = world.manager(), asyncio.new_event_loop()
+    for _ in range(2):
+        assert loop.run_until_complete(one_read(manager)) == ["ada"]
+        manager.close()
+        assert gone(world)
+    assert loop.run_until_complete(one_read(manager)) == ["ada"]
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
+    manager.close()
+    assert gone(world)
+
+
 def in_child(manager: DatabaseManager, results: "multiprocessing.SimpleQueue[object]") -> None:
     results.put((sync_read(manager), asyncio.run(one_read(manager))))
     manager.close()

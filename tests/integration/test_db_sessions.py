@@ -1,6 +1,7 @@
 """Sessions: the document's snippets, whose eyes a session has, and what it leaves to the next one."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
@@ -322,12 +323,37 @@ def test_a_session_runs_in_the_isolation_it_asks_for_and_the_next_does_not(world
             assert session.scalar(ask) == "read committed"
 
 
-def test_an_identity_that_has_expired_shows_nothing(world: World) -> None:
+RENAME = "UPDATE game.campaigns SET name = 'late'"
+
+
+def test_a_transaction_that_outlives_its_identity_writes_nothing_and_says_so(world: World) -> None:
     manager = world.manager(GAIA_IDENTITY_LIFETIME_S="1")
+    outlived = pytest.raises(errors.IdentityExpired, match=r"outlived GAIA_IDENTITY_LIFETIME_S \(1 s\)")
+
+    async def run() -> None:
+        async with manager.get_async_session(ADA) as session:
+            await session.execute(RENAME)
+            await asyncio.sleep(1.1)
+
+    with outlived:
+        asyncio.run(run())
+    with outlived, manager.get_sync_session(ADA) as session:
+        session.execute(RENAME)
+        time.sleep(1.1)
+        with pytest.raises(errors.IdentityExpired):
+            session.scalar(WHO)
     with manager.get_sync_session(ADA) as session:
+        assert session.scalars("SELECT name FROM game.campaigns WHERE name = 'late'").all() == []
+
+
+def test_each_transaction_of_a_session_has_an_identity_that_lasts_as_long(world: World) -> None:
+    with world.manager(GAIA_IDENTITY_LIFETIME_S="2").get_sync_session(ADA) as session:
+        for _ in range(2):
+            assert session.scalar(WHO) == ADA
+            session.commit()
+            time.sleep(2.1)
+        session.begin()
         assert session.scalar(WHO) == ADA
-        session.execute("SELECT pg_sleep(1.1)")
-        assert session.scalar(WHO) is None
 
 
 def test_many_users_at_once_on_few_connections_each_see_themselves(world: World) -> None:

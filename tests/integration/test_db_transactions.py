@@ -161,3 +161,37 @@ def test_a_deadlock_is_undone_and_runs_again(world: World) -> None:
     for thread in threads:
         thread.join()
     assert len(tries) == 3
+
+
+def test_a_migration_between_two_transactions_costs_one_of_them_a_second_attempt(world: World) -> None:
+    manager, attempts = world.manager("gaia", DATABASE_POOL_SIZE="1", DATABASE_SYNC_POOL_SIZE="1"), list[int]()
+    read = "SELECT * FROM public.notes"
+
+    def alter(statement: bytes) -> None:
+        with world.database.connect() as connection:
+            connection.execute(statement)
+
+    def work(session: Session) -> int:
+        attempts.append(1)
+        return len(session.execute(read).keys())
+
+    async def async_work(session: AsyncSession) -> int:
+        attempts.append(1)
+        return len((await session.execute(read)).keys())
+
+    async def run() -> int:
+        await manager.async_transaction(async_work)
+        await asyncio.to_thread(alter, b"ALTER TABLE public.notes ADD two int")
+        attempts.clear()
+        return await manager.async_transaction(async_work)
+
+    alter(b"CREATE TABLE public.notes (one int)")
+    try:
+        assert asyncio.run(run()) == 2 and len(attempts) == 2
+        for _ in range(7):  # psycopg prepares a statement that it has seen five times
+            manager.sync_transaction(work)
+        alter(b"ALTER TABLE public.notes ADD three int")
+        attempts.clear()
+        assert manager.sync_transaction(work) == 3 and len(attempts) == 2
+    finally:
+        alter(b"DROP TABLE public.notes")

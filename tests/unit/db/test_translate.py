@@ -41,6 +41,12 @@ def test_what_is_not_ours_stays_sqlalchemys(sqlstate: str | None) -> None:
     assert statement_error(Refusal("57014", "canceling statement due to user request"), SETTINGS) is None
 
 
+def test_a_prepared_statement_that_a_migration_overtook_may_run_again() -> None:
+    told = statement_error(Refusal("0A000", "cached plan must not change result type"), SETTINGS)
+    assert type(told) is errors.SchemaChanged
+    assert statement_error(Refusal("0A000", "COPY FROM not supported with row-level security"), SETTINGS) is None
+
+
 def test_a_connection_lost_in_a_commit_is_another_thing_than_one_lost_before() -> None:
     assert type(statement_error(Refusal(None), SETTINGS, lost=True)) is errors.LostConnection
     assert type(statement_error(Refusal(None), SETTINGS, lost=True, committing=True)) is errors.OutcomeUnknown
