@@ -58,7 +58,8 @@ SELECT format('trigger %%s on %%s', tgname, name), pg_get_triggerdef(t.oid) || t
 FROM pg_trigger t JOIN tables ON tables.oid = tgrelid WHERE NOT tgisinternal
 UNION ALL
 SELECT format('policy %%s on %%s', polname, name),
-       concat_ws('|', polcmd::text, polpermissive, array(SELECT rolname FROM pg_roles WHERE oid = ANY(polroles) ORDER BY 1),
+       concat_ws('|', polcmd::text, polpermissive,
+                 array(SELECT rolname FROM pg_roles WHERE oid = ANY(polroles) ORDER BY 1),
                  pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
 FROM pg_policy JOIN tables ON tables.oid = polrelid
 UNION ALL
