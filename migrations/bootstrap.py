@@ -45,7 +45,11 @@ def apply(
         if identity_keys:
             identity.install(connection, identity_keys)
         ddl_audit.apply(connection)
-    partitions.maintain(url, chat_retention_months=retention.chat_months, audit_retention_months=retention.audit_months)
+        up_to_date = not partitions.missing(connection, kept=retention.kept)
+    if not up_to_date:
+        partitions.maintain(
+            url, chat_retention_months=retention.chat_months, audit_retention_months=retention.audit_months
+        )
     return applied
 
 
