@@ -167,7 +167,7 @@ print(json.dumps({
     "hash": content_hash(),
     "packages": sorted(d.metadata["Name"].lower() for d in m.distributions(path=["/opt/packages"])),
     "db": sorted(n for n in os.listdir("/opt/gaia/db") if n.endswith(".py")),
-    "other": [f for f in files if not f.endswith((".py", ".pyc", ".mako", ".sql", "requirements.txt"))],
+    "other": [f for f in files if not f.endswith((".py", ".pyc", ".mako", ".sql", "guards.json", "requirements.txt"))],
 }))
 """
 
