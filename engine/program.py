@@ -30,7 +30,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if not _import_sdk():
         return 1
-    _import_ahead()
+    import_ahead()
     pipe = _take_standard_input()
     size = _read(pipe, 8)
     body = _read(pipe, int.from_bytes(size, "big")) if len(size) == 8 else b""
@@ -134,12 +134,12 @@ def _import_sdk() -> bool:
     return True
 
 
-def _import_ahead() -> None:
-    """Import what GAIA_IMPORT_AHEAD names: the engine refreshes meanwhile, and then the program finds it done."""
+def import_ahead() -> None:
+    """Import what GAIA_IMPORT_AHEAD names: the engine is busy meanwhile, and then the process finds it done."""
     for name in os.environ.get("GAIA_IMPORT_AHEAD", "").split():
         try:
             importlib.import_module(name)
-        except Exception:  # the program will say it better, with its own traceback
+        except Exception:  # the process will say it better, with its own traceback
             continue
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.locks import RUN_MARK
+from engine.program import import_ahead
 
 ATTACHED = "PULUMI_DEBUG_PROVIDERS"
 """The engine's variable for providers that run already: ``NAME:PORT`` of 127.0.0.1, with commas between."""
@@ -98,14 +97,8 @@ def main() -> None:
         return empty_pb2.Empty()
 
     provider_pb2_grpc.ResourceProviderServicer.Attach = attach
-    threading.Thread(target=_import_ahead, daemon=True).start()
+    threading.Thread(target=import_ahead, daemon=True).start()
     attached.run(["pulumi.dynamic"])
-
-
-def _import_ahead() -> None:
-    for name in os.environ.get("GAIA_IMPORT_AHEAD", "").split():
-        with contextlib.suppress(Exception):  # the provider will say it better, with its own traceback
-            importlib.import_module(name)
 
 
 if __name__ == "__main__":

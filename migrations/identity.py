@@ -19,7 +19,7 @@ def install(connection: "psycopg.Connection[Any]", keys: Sequence[str]) -> tuple
 
     Raises ``db.identity.IdentityKeyError`` for a key that isn't 64 hexadecimal digits.
     """
-    if not _faults(connection, keys):
+    if not missing(connection, keys):
         return ()
     rows = [(key_id(key), *_pads(key)) for key in keys]
     with connection.transaction():
@@ -38,10 +38,6 @@ def install(connection: "psycopg.Connection[Any]", keys: Sequence[str]) -> tuple
 
 def missing(connection: "psycopg.Connection[Any]", keys: Sequence[str]) -> list[str]:
     """What differs between the database's keys and these, as a sentence; needs the owner or a superuser."""
-    return _faults(connection, keys)
-
-
-def _faults(connection: "psycopg.Connection[Any]", keys: Sequence[str]) -> list[str]:
     if not connections.exists(connection, "auth.identity_keys"):
         return []
     rows = connection.execute("SELECT key_id, inner_pad, outer_pad FROM auth.identity_keys").fetchall()

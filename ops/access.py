@@ -25,10 +25,12 @@ DOCKER_PORT = 5432
 
 def url(report: Report, *, stack_name: str | None, as_user: str, as_exports: bool) -> None:
     """Print the connection URI, password included: it is what this command is for."""
+    as_app = _as_app(as_user)
     stack = stacks.open_stack(stack_name, report.long)
-    login = stacks.login(stack, as_app=_as_app(as_user))
+    logins = stacks.logins(stack)
+    login = logins.app if as_app else logins.superuser
     if as_exports:
-        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": stacks.identity_key(stack)}
+        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": logins.identity_key}
         print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
         return
     report.result(login.url, {"ok": True, "stack": stack.name, "user": login.user, "url": login.url})
@@ -38,8 +40,9 @@ def psql(report: Report, *, stack_name: str | None, as_user: str, arguments: lis
     """Become psql, logged in. The password goes by the environment, never by an argument."""
     from infra.local import postgres
 
-    stack = stacks.open_stack(stack_name, report.long)
-    login = stacks.login(stack, as_app=_as_app(as_user))
+    as_app = _as_app(as_user)
+    logins = stacks.logins(stacks.open_stack(stack_name, report.long))
+    login = logins.app if as_app else logins.superuser
     program = postgres.packaged_binaries() / "psql"
     variables = {**os.environ, **_libpq(login)}
     sys.stdout.flush()
@@ -134,14 +137,15 @@ def _container_logs(container: str, lines: int, follow: bool) -> int:
 
 def _document_lines(stack: Stack, reader: str) -> list[str]:
     """The variables of the source document. The backend's URL is the app's login; the superuser is the container's."""
-    app, superuser = stacks.login(stack, as_app=True), stacks.login(stack, as_app=False)
+    logins = stacks.logins(stack)
+    app, superuser = logins.app, logins.superuser
     if reader == "docker":
         if superuser.container is None:
             raise UsageFault(f"stack {stack.name} runs outside Docker: containers can't reach its loopback address")
         app = app.reached_at(DOCKER_HOST_NAME, DOCKER_PORT)
     variables = {
         "DATABASE_URL": app.url,
-        "GAIA_IDENTITY_KEY": stacks.identity_key(stack),
+        "GAIA_IDENTITY_KEY": logins.identity_key,
         "POSTGRES_DB": superuser.database,
         "POSTGRES_USER": superuser.user,
         "POSTGRES_PASSWORD": superuser.password,

@@ -53,7 +53,7 @@ def _database(report: Report, checkout: places.Checkout, name: str | None) -> tu
         return [], "; no stack is up, so no database was looked at"
     stack = stacks.open_stack(name, report.long)
     try:
-        url = stacks.login(stack, as_app=False).url
+        url = stacks.logins(stack).superuser.url
         if (at := runner.current(url)) != (head := runner.head()):
             return [], f"; stack {stack.name} is at {at or 'base'}, not {head}: its database was not looked at"
         with connect(url) as connection:

@@ -18,10 +18,11 @@ def upgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
     from migrations import bootstrap, runner
 
     stack = stacks.open_stack(stack_name, report.long)
-    url = stacks.login(stack, as_app=False).url
+    logins = stacks.logins(stack)
+    url = logins.superuser.url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
         if revision == "head":
-            keys = [stacks.identity_key(stack)]
+            keys = [logins.identity_key]
             applied = bootstrap.apply(url, passwords={}, identity_keys=keys, on_event=_teller(report))
             return _moved(report, stack.name, applied.result, list(applied.roles))
         return _moved(report, stack.name, runner.upgrade(url, revision, on_event=_teller(report)), [])
@@ -32,7 +33,7 @@ def downgrade(report: Report, *, stack_name: str | None, revision: str, yes: boo
     from migrations import runner
 
     stack = stacks.open_stack(stack_name, report.long)
-    url = stacks.login(stack, as_app=False).url
+    url = stacks.logins(stack).superuser.url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
         if not yes and (lost := runner.losses(url, revision)):
             stacks.confirm(f"This deletes the rows of {', '.join(lost)} in stack {stack.name}, for good.", stack.name)
@@ -44,7 +45,7 @@ def current(report: Report, *, stack_name: str | None) -> int:
     from migrations import runner
 
     stack = stacks.open_stack(stack_name, report.long)
-    at, head = runner.current(stacks.login(stack, as_app=False).url), runner.head()
+    at, head = runner.current(stacks.logins(stack).superuser.url), runner.head()
     text = f"{at or 'base'}{' (head)' if at == head else f', head is {head}'}"
     report.result(text, {"ok": True, "stack": stack.name, "revision": at, "head": head})
     return FINE
@@ -65,7 +66,7 @@ def check(report: Report, *, stack_name: str | None) -> int:
     from migrations import runner
 
     stack = stacks.open_stack(stack_name, report.long)
-    differences = list(runner.check(stacks.login(stack, as_app=False).url))
+    differences = list(runner.check(stacks.logins(stack).superuser.url))
     text = "\n".join(differences) if differences else "models and migrations agree"
     report.result(text, {"ok": not differences, "stack": stack.name, "differences": differences})
     return FAILED if differences else FINE
@@ -76,7 +77,7 @@ def plan(report: Report, *, stack_name: str | None, revision: str) -> int:
     from migrations import plan as plans
 
     stack = stacks.open_stack(stack_name, report.long)
-    pending = plans.plan(stacks.login(stack, as_app=False).url, revision)
+    pending = plans.plan(stacks.logins(stack).superuser.url, revision)
     report.result(plans.text(pending), {"ok": True, "stack": stack.name, **plans.document(pending)})
     return FINE
 
@@ -88,7 +89,7 @@ def new(report: Report, *, stack_name: str | None, title: str) -> int:
 
     stack = stacks.open_stack(stack_name, report.long)
     develop.require_tools(stack.checkout)  # a new revision is formatted as the others are
-    written = runner.new(stacks.login(stack, as_app=False).url, title)
+    written = runner.new(stacks.logins(stack).superuser.url, title)
     file = str(written.relative_to(stack.checkout.root)) if written else None
     text = (
         f"wrote {file}: read it, then ./gaia migrate upgrade" if file else "models and database agree: nothing to write"

@@ -37,7 +37,7 @@ def seed(
     asked = _plan(users, messages, campaigns, number, until)
     _refuse_cloud(stack_name)
     stack = stacks.open_stack(stack_name, report.long)
-    url = stacks.login(stack, as_app=False).url
+    url = stacks.logins(stack).superuser.url
     with locks.held(stack.checkout, stack.name, "./gaia seed", report.say):
         counts = fill(report, url, asked, add=add)
     span = {"since": str(asked.since), "until": str(asked.until), "seed": asked.seed}

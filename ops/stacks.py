@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ class Login:
     port: int
     database: str
     user: str
-    password: str
+    password: str = field(repr=False)
     container: str | None = None
 
     def reached_at(self, host: str, port: int) -> Login:
@@ -44,6 +44,23 @@ class Login:
         from migrations.connection import login_url
 
         return login_url(user=self.user, password=self.password, host=self.host, port=self.port, database=self.database)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logins:
+    """The logins of a stack that is up, read at once: each look at the state is a run of the engine."""
+
+    stack: str
+    superuser: Login
+    app: Login
+    key: str | None = field(repr=False)
+
+    @property
+    def identity_key(self) -> str:
+        """What identities are signed with. Raises ``Missing`` where the state is from before there were keys."""
+        if not self.key:
+            raise Missing(f"stack {self.stack} has no identity key yet: run ./gaia up --stack {self.stack}")
+        return self.key
 
 
 def open_stack(name: str | None, say: Say) -> Stack:
@@ -113,28 +130,21 @@ def read_settings(checkout: Checkout, name: str) -> Settings:
     return settings.read(name, file, os.environ)
 
 
-def login(stack: Stack, *, as_app: bool) -> Login:
-    """The superuser's login, or the app's. Raises ``Missing`` where the stack isn't up."""
-    resources = stack.resources()
-    schema = next((resource.outputs for resource in resources if resource.type == SCHEMA_TYPE), None)
+def logins(stack: Stack) -> Logins:
+    """What the stack's state knows of its logins. Raises ``Missing`` where the stack isn't up."""
+    schema = next((resource.outputs for resource in stack.resources() if resource.type == SCHEMA_TYPE), None)
     if schema is None:
         raise Missing(f"stack {stack.name} is not up: run ./gaia up --stack {stack.name}")
-    return Login(
+    superuser = Login(
         host=schema["host"],
         port=int(schema["port"]),
         database=schema["database"],
-        user=APP_USER if as_app else schema["superuser"],
-        password=schema["app_password" if as_app else "password"],
+        user=schema["superuser"],
+        password=schema["password"],
         container=schema.get("container"),
     )
-
-
-def identity_key(stack: Stack) -> str:
-    """The key that the stack's identities are signed with. Raises ``Missing`` where the stack isn't up."""
-    schema = next((resource.outputs for resource in stack.resources() if resource.type == SCHEMA_TYPE), {})
-    if not (key := schema.get("identity_key")):
-        raise Missing(f"stack {stack.name} has no identity key yet: run ./gaia up --stack {stack.name}")
-    return key
+    app = replace(superuser, user=APP_USER, password=schema["app_password"])
+    return Logins(stack=stack.name, superuser=superuser, app=app, key=schema.get("identity_key"))
 
 
 def is_up(stack: Stack) -> bool:

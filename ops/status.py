@@ -76,7 +76,7 @@ def _database(stack: Stack) -> dict[str, Any]:
     from migrations.connection import one_sentence
     from migrations.errors import MigrationError
 
-    login = stacks.login(stack, as_app=False)
+    login = stacks.logins(stack).superuser
     try:
         with psycopg.connect(login.url, connect_timeout=5) as connection:
             number = connection.info.server_version

@@ -29,7 +29,8 @@ def verify(report: Report, *, stack_name: str | None) -> int:
 
     stack = stacks.open_stack(stack_name, report.long)
     settings = stacks.read_settings(stack.checkout, stack.name)
-    superuser, app = stacks.login(stack, as_app=False), stacks.login(stack, as_app=True)
+    logins = stacks.logins(stack)
+    superuser, app = logins.superuser, logins.app
     checks = [_password("superuser", superuser.password), _password("app", app.password)]
     try:
         connection = psycopg.connect(superuser.url, connect_timeout=CONNECT_TIMEOUT_S, application_name="gaia verify")
@@ -42,7 +43,7 @@ def verify(report: Report, *, stack_name: str | None) -> int:
         connection.autocommit = True
         for check in CHECKS:
             checks += check(connection, settings)
-    checks += [_revision(superuser.url), _app_login(app), _identity(app, stacks.identity_key(stack))]
+    checks += [_revision(superuser.url), _app_login(app), _identity(app, logins.identity_key)]
     if settings.docker is not None:
         checks.append(_container(settings.docker.container))
     return tell(report, stack.name, checks)
@@ -94,11 +95,12 @@ def _guards(connection: Connection, _settings: Settings) -> Iterator[Check]:
 
 
 def _partitions(connection: Connection, settings: Settings) -> Iterator[Check]:
-    from migrations import partitions
+    from dataclasses import asdict
 
-    retention = settings.database.retention
-    kept = {partitions.CHAT: retention.chat_months, partitions.AUDIT: retention.audit_months}
-    lacking = partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN, kept=kept)
+    from migrations import bootstrap, partitions
+
+    retention = bootstrap.Retention(**asdict(settings.database.retention))
+    lacking = partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN, kept=retention.kept)
     hint = "; ".join(f"{sentence}: run ./gaia up" for sentence in lacking)
     yield Check(f"partitions for the next {MONTHS_AHEAD_MIN} months", not lacking, hint)
 

@@ -17,14 +17,7 @@ import pytest
 from migrations import job, roles, runner
 from tests.postgres import IDENTITY_KEY, Database, running
 
-pytestmark = [
-    pytest.mark.postgres,
-    pytest.mark.xfail(
-        not hasattr(roles, "_sets_up"),
-        reason="migrations/roles.py takes CREATEROLE away from the very login that sets up the roles",
-        strict=True,
-    ),
-]
+pytestmark = pytest.mark.postgres
 
 MIGRATOR, APP, APP_B = (f"{name}-{secrets.token_hex(12)}" for name in ("migrator", "app", "app_b"))
 

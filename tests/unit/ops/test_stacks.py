@@ -136,14 +136,15 @@ def test_a_login_survives_its_url(password: str, user: str) -> None:
 
 @pytest.mark.parametrize(("as_app", "user", "password"), [(True, "gaia_app", "a" * 16), (False, "gaia", "s" * 16)])
 def test_the_app_and_the_superuser_have_logins_of_their_own(as_app: bool, user: str, password: str) -> None:
-    login = stacks.login(having(), as_app=as_app)
+    logins = stacks.logins(having())
+    login = logins.app if as_app else logins.superuser
     assert (login.user, login.password, login.port) == (user, password, 5433)
 
 
 def test_a_stack_without_a_database_has_no_login() -> None:
     stack: Any = _Stack()
     with pytest.raises(Missing, match=r"stack local is not up: run \./gaia up --stack local"):
-        stacks.login(stack, as_app=True)
+        stacks.logins(stack)
 
 
 def test_psql_gets_the_password_by_its_environment() -> None:
