@@ -316,13 +316,18 @@ def setup(json: JsonOption = False) -> int:
 def test(
     context: typer.Context,
     tiers: Annotated[
-        list[str] | None, typer.Option("--tier", metavar="unit|integration|engine|docker", help="Only this tier.")
+        list[str] | None,
+        typer.Option("--tier", metavar="unit|integration|engine|docker|faults", help="Only this tier."),
     ] = None,
+    faults: Annotated[bool, typer.Option("--faults", help="Only the fault suite: the same as --tier faults.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Make each fault as often as its docs say.")] = False,
 ) -> int:
     """Run the tests; all other arguments go to pytest."""
     from ops import develop
 
-    return _run(False, lambda report: develop.test(report, tiers=tiers or [], arguments=context.args))
+    chosen = [*(tiers or []), *(["faults"] if faults else [])]
+
+    return _run(False, lambda report: develop.test(report, tiers=chosen, full=full, arguments=context.args))
 
 
 @app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia check"))

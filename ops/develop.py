@@ -11,7 +11,7 @@ from ops import stacks
 from ops.exits import FAILED, FINE, INTERRUPTED, USAGE, Missing, UsageFault
 from ops.report import Report
 
-TIERS = ("unit", "integration", "engine", "docker")
+TIERS = ("unit", "integration", "engine", "docker", "faults")
 _PYTEST_CODES = {0: FINE, 2: INTERRUPTED, 4: USAGE}
 """pytest's exit codes in our words: https://docs.pytest.org/en/stable/reference/exit-codes.html; others are 1."""
 
@@ -38,15 +38,16 @@ def setup(report: Report) -> int:
     return FINE
 
 
-def test(report: Report, *, tiers: list[str], arguments: list[str]) -> int:
-    """Run the tests of these tiers, or all of them."""
+def test(report: Report, *, tiers: list[str], full: bool, arguments: list[str]) -> int:
+    """Run the tests of these tiers, or all of them; ``full`` makes each fault as often as the docs say."""
     checkout = places.here()
     if unknown := sorted(set(tiers) - set(TIERS)):
         raise UsageFault(f"--tier {unknown[0]}: must be one of {', '.join(TIERS)}")
     require_tools(checkout)
     stacks.with_engine(checkout, "local", report.long)  # built now, with progress, rather than within a test
+    extra = {"GAIA_FAULTS": "full"} if full else {}
     paths = [f"tests/{tier}" for tier in tiers or TIERS]
-    return _PYTEST_CODES.get(_python(checkout, "pytest", *paths, *arguments), FAILED)
+    return _PYTEST_CODES.get(_python(checkout, "pytest", *paths, *arguments, **extra), FAILED)
 
 
 def check(report: Report) -> int:
@@ -60,13 +61,13 @@ def check(report: Report) -> int:
     return max(codes)
 
 
-def _python(checkout: places.Checkout, module: str, *arguments: str) -> int:
+def _python(checkout: places.Checkout, module: str, *arguments: str, **extra: str) -> int:
     # The tests make stacks of their own: what was chosen for this shell must not leak into them.
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith(("GAIA_STACK", "PULUMI_", "POSTGRES_"))
     }
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, cwd=checkout.root, env=kept, check=False).returncode
+    return subprocess.run(command, cwd=checkout.root, env={**kept, **extra}, check=False).returncode
 
 
 def require_tools(checkout: places.Checkout) -> None:
