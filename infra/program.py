@@ -336,6 +336,7 @@ def _jobs(base: _Production, logins: Logins, secrets: Secrets) -> pulumi.Input[s
             account=access.email("migrate"),
             app_login=logins.current,
             other_login=logins.other,
+            iam_logins=logins.iam_logins,
             revision=head(),
             apis=base.apis,
             after=after,
@@ -378,15 +379,20 @@ def _exports(base: _Production, logins: Logins) -> None:
 
 
 def _watch(base: _Production) -> None:
+    from infra.gcp import conditions
     from infra.gcp.alerts import Alerts, AlertsArgs
     from infra.gcp.dashboard import Dashboard, DashboardArgs
 
-    place, apis, instances, alerts = base.place, base.apis, base.instances, base.gcp.alerts
-    most = base.stack.database.tuning.max_connections
-    Alerts("alerts", AlertsArgs(place=place, apis=apis, instances=instances, alerts=alerts, max_connections=most))
-    Dashboard(
-        "dashboard", DashboardArgs(place=place, apis=apis, instances=instances, alerts=alerts, max_connections=most)
+    place, apis, instances = base.place, base.apis, base.instances
+    watched = conditions.alerts(
+        base.gcp.alerts,
+        project=place.project,
+        region=place.region,
+        instances=instances,
+        max_connections=base.stack.database.tuning.max_connections,
     )
+    Alerts("alerts", AlertsArgs(place=place, apis=apis, instances=instances, watched=watched, settings=base.gcp.alerts))
+    Dashboard("dashboard", DashboardArgs(place=place, apis=apis, title=instances[0], watched=watched))
 
 
 def _contract(base: _Production, logins: Logins, secrets: Secrets, revision: pulumi.Input[str]) -> outputs.StackOutputs:

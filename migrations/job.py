@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from db.identity import IdentityKeyError
 from db.identity import keys as identity_keys
-from migrations import backup_first, bootstrap, paths, runner, sqladmin
+from migrations import backup_first, bootstrap, iam_logins, paths, runner, sqladmin
 from migrations import connection as connections
 from migrations.errors import BadSetting, MigrationError
 from migrations.revisions import DIRECTORY, history
@@ -31,6 +31,7 @@ VARIABLES = {
     "GAIA_IDENTITY_KEY": "the key, or current,previous, that identities are signed with; without it they stay",
     "GAIA_APP_PASSWORD": "password of gaia_app; without it that stays",
     "GAIA_APP_PASSWORD_B": "password of gaia_app_b; without it that stays",
+    "GAIA_IAM_LOGINS": "JSON: each login without a password, and the role it gets the rights of; without it they stay",
     "GAIA_BACKUP_TIMEOUT_S": "how long the backup may take; 1800",
     "GAIA_SQLADMIN_URL": "address of the Cloud SQL Admin API, version included; Google's",
     "GOOGLE_OAUTH_ACCESS_TOKEN": "a token where there is no metadata server, as on a laptop",
@@ -53,6 +54,7 @@ class Settings:
     url: str = dataclasses.field(repr=False)
     passwords: Mapping[str, str] = dataclasses.field(repr=False)
     identity_keys: tuple[str, ...] = dataclasses.field(repr=False)
+    iam_logins: Mapping[str, str] | None
     instance: sqladmin.Instance | None
     api: str
     backup_timeout_s: float
@@ -66,6 +68,7 @@ class Done:
     """What :func:`run` did."""
 
     applied: runner.Applied
+    iam_logins: tuple[str, ...]
     backup: backup_first.Backup | None
 
 
@@ -134,12 +137,20 @@ def run(settings: Settings, *, log: Log, directory: Path = DIRECTORY) -> Done:
             on_event=log.event,
             directory=directory,
         )
+        granted = _let_in(settings)
     except MigrationError:
         if backup is not None:
             back = f"gcloud sql backups restore {backup.id} --restore-instance=…"
             log.line(f"backup {backup.id} is from before: {back}", severity="WARNING", backup_id=backup.id)
         raise
-    return Done(applied=applied, backup=backup)
+    return Done(applied=applied, iam_logins=granted, backup=backup)
+
+
+def _let_in(settings: Settings) -> tuple[str, ...]:
+    if settings.iam_logins is None:
+        return ()
+    with connections.connect(settings.url) as connection:
+        return iam_logins.apply(connection, settings.iam_logins)
 
 
 def waiting(url: str, directory: Path = DIRECTORY) -> tuple[str, ...]:
@@ -169,6 +180,7 @@ def settings_of(environment: Mapping[str, str]) -> Settings:
         url=url,
         passwords={login: environment[name] for name, login in LOGINS.items() if environment.get(name)},
         identity_keys=read(identity_keys, "GAIA_IDENTITY_KEY", ()),
+        iam_logins=read(iam_logins.parse, "GAIA_IAM_LOGINS", None),
         instance=read(sqladmin.Instance.parse, "GAIA_INSTANCE", None),
         api=read(sqladmin.checked_url, "GAIA_SQLADMIN_URL", sqladmin.API),
         backup_timeout_s=read(_seconds, "GAIA_BACKUP_TIMEOUT_S", backup_first.TIMEOUT_S),
@@ -202,6 +214,7 @@ def document(done: Done) -> dict[str, Any]:
         "applied": list(result.applied),
         "roles": list(done.applied.roles),
         "grants": list(result.grants),
+        "iam_logins": list(done.iam_logins),
         "backup": None if done.backup is None else dataclasses.asdict(done.backup),
     }
 

@@ -317,7 +317,7 @@ def test(
     context: typer.Context,
     tiers: Annotated[
         list[str] | None,
-        typer.Option("--tier", metavar="unit|integration|engine|docker|faults", help="Only this tier."),
+        typer.Option("--tier", metavar="unit|production|integration|engine|docker|faults", help="Only this tier."),
     ] = None,
     faults: Annotated[bool, typer.Option("--faults", help="Only the fault suite: the same as --tier faults.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Make each fault as often as its docs say.")] = False,

@@ -22,8 +22,8 @@ class AlertsArgs:
     place: Place
     instances: Sequence[str]
     """The primary's name first, then its replicas'."""
-    max_connections: int
-    alerts: settings.Alerts
+    watched: Sequence[Alert]
+    settings: settings.Alerts
     apis: Apis
 
 
@@ -33,16 +33,9 @@ class Alerts(pulumi.ComponentResource):
     def __init__(self, name: str, args: AlertsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gaia:gcp:Alerts", name, {}, opts)
         self._args = args
-        self._channels = [*args.alerts.channels, *(channel.name for channel in self._emails())]
+        self._channels = [*args.settings.channels, *(channel.name for channel in self._emails())]
         metrics = self._log_metrics()
-        found = conditions.alerts(
-            args.alerts,
-            project=args.place.project,
-            region=args.place.region,
-            instances=args.instances,
-            max_connections=args.max_connections,
-        )
-        for alert in found:
+        for alert in args.watched:
             self._policy(alert, metrics)
         self.register_outputs({})
 
@@ -56,7 +49,7 @@ class Alerts(pulumi.ComponentResource):
                 labels={"email_address": email},
                 opts=self._opts("monitoring"),
             )
-            for key, email in sorted(self._args.alerts.emails.items())
+            for key, email in sorted(self._args.settings.emails.items())
         ]
 
     def _log_metrics(self) -> list[pulumi.Resource]:
@@ -101,7 +94,7 @@ class Alerts(pulumi.ComponentResource):
 
     def _documentation(self, alert: Alert) -> monitoring.AlertPolicyDocumentationArgs:
         file = f"{alert.key}.md"
-        base = self._args.alerts.runbooks_url
+        base = self._args.settings.runbooks_url
         runbook = f"[{RUNBOOKS}/{file}]({base}/{file})" if base else f"{RUNBOOKS}/{file}"
         links = [monitoring.AlertPolicyDocumentationLinkArgs(display_name="Runbook", url=f"{base}/{file}")]
         return monitoring.AlertPolicyDocumentationArgs(

@@ -10,7 +10,6 @@ from typing import Any
 import pulumi
 from pulumi_gcp import monitoring
 
-from infra.gcp import conditions, settings
 from infra.gcp.apis import Apis
 from infra.gcp.conditions import Alert, Threshold
 from infra.gcp.place import Place
@@ -21,9 +20,8 @@ _COLUMNS, _WIDTH, _HEIGHT = 48, 16, 16
 @dataclass(frozen=True, kw_only=True)
 class DashboardArgs:
     place: Place
-    instances: Sequence[str]
-    max_connections: int
-    alerts: settings.Alerts
+    title: str
+    watched: Sequence[Alert]
     apis: Apis
 
 
@@ -32,17 +30,10 @@ class Dashboard(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: DashboardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gaia:gcp:Dashboard", name, {}, opts)
-        found = conditions.alerts(
-            args.alerts,
-            project=args.place.project,
-            region=args.place.region,
-            instances=args.instances,
-            max_connections=args.max_connections,
-        )
         monitoring.Dashboard(
             "dashboard",
             project=args.place.project,
-            dashboard_json=json.dumps(document(args.instances[0], found), sort_keys=True),
+            dashboard_json=json.dumps(document(args.title, args.watched), sort_keys=True),
             opts=pulumi.ResourceOptions(parent=self, depends_on=args.apis.of("monitoring")),
         )
         self.register_outputs({})

@@ -14,6 +14,8 @@ from infra.local.password import IdentityKey, Password
 
 APP_LOGINS = ("gaia_app", "gaia_app_b")
 MIGRATOR = "gaia_migrator"
+_GROUPS = {"CLOUD_IAM_USER": "gaia_readonly", "CLOUD_IAM_SERVICE_ACCOUNT": "gaia_backend"}
+"""What the database lets each kind of IAM user do."""
 
 
 def login_of(turn: int) -> str:
@@ -53,7 +55,8 @@ class Logins(pulumi.ComponentResource):
     migrator_password: pulumi.Output[str]
     identity_keys: pulumi.Output[str]
     """``current``, or ``current,previous`` while a rotation lasts."""
-    iam_logins: list[pulumi.Resource]
+    iam_logins: dict[str, str]
+    """The logins without a password, and the role that the migration job gives each the rights of."""
     ready: list[pulumi.Resource]
     """The database, and every user that the API makes."""
 
@@ -80,9 +83,10 @@ class Logins(pulumi.ComponentResource):
             else self._app_password(turn - 1)
         )
         migrator = self._user(MIGRATOR, self.migrator_password)
-        self.iam_logins = self._iam_users()
+        iam_users = self._iam_users()
+        self.iam_logins = {name: _GROUPS[kind] for name, kind in self._iam_names().values()}
         self.identity_keys = self._identity_keys()
-        self.ready = [database, migrator, *self.iam_logins]
+        self.ready = [database, migrator, *iam_users]
         self.register_outputs({"current": self.current})
 
     def _app_password(self, turn: int) -> pulumi.Output[str]:
@@ -103,12 +107,15 @@ class Logins(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
 
-    def _iam_users(self) -> list[pulumi.Resource]:
+    def _iam_names(self) -> dict[str, tuple[str, str]]:
         people = {f"person-{key}": (email, "CLOUD_IAM_USER") for key, email in self._args.access.iam_users.items()}
         if self._args.access.backend_iam_login:
             # PostgreSQL's names are too short for the whole address: Cloud SQL wants it without its end.
             name = self._args.place.service_account("gaia-backend-sa").removesuffix(".gserviceaccount.com")
             people["backend"] = (name, "CLOUD_IAM_SERVICE_ACCOUNT")
+        return people
+
+    def _iam_users(self) -> list[pulumi.Resource]:
         return [
             sql.User(
                 f"iam-user-{key}",
@@ -119,7 +126,7 @@ class Logins(pulumi.ComponentResource):
                 deletion_policy="ABANDON",
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            for key, (name, kind) in sorted(people.items())
+            for key, (name, kind) in sorted(self._iam_names().items())
         ]
 
     def _identity_keys(self) -> pulumi.Output[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -28,6 +29,8 @@ class MigrationJobArgs:
     app_login: str
     """The login whose turn it is."""
     other_login: str
+    iam_logins: Mapping[str, str]
+    """The logins without a password, and the role that each gets the rights of."""
     revision: str
     """The revision that this checkout ends at."""
     apis: Apis
@@ -36,7 +39,7 @@ class MigrationJobArgs:
 
 
 class MigrationJob(pulumi.ComponentResource):
-    """Where the image, the revision or a turn changes, ``up`` runs the job, waits for it, and fails with it."""
+    """Where image, revision, a turn or the logins change, ``up`` runs the job, waits for it, and fails with it."""
 
     job: cloudrunv2.Job
     revision: pulumi.Output[str]
@@ -56,6 +59,7 @@ class MigrationJob(pulumi.ComponentResource):
                 "GAIA_INSTANCE": args.reach.instance.connection_name,
                 # The migration needs time of its own after the backup.
                 "GAIA_BACKUP_TIMEOUT_S": str(args.job.timeout_s // 2),
+                "GAIA_IAM_LOGINS": json.dumps(args.iam_logins, sort_keys=True),
             },
             secrets={
                 "db-migrator-url": "GAIA_MIGRATIONS_URL",
@@ -73,7 +77,7 @@ class MigrationJob(pulumi.ComponentResource):
             template=template(args.reach, work),
             # Runs the job at each change of this text, and waits for it. After a failure the provider would not run it
             # again by itself: raise migration_job.run.
-            run_execution_token=run_token(args.image, args.revision, args.job, args.rotation),
+            run_execution_token=run_token(args.image, args.revision, args.job, args.rotation, args.iam_logins),
             # Nothing is lost with a job; the provider's default would keep it for ever.
             deletion_protection=False,
             opts=pulumi.ResourceOptions(
@@ -84,8 +88,14 @@ class MigrationJob(pulumi.ComponentResource):
         self.register_outputs({"revision": self.revision})
 
 
-def run_token(image: str, revision: str, job: settings.MigrationJob, rotation: settings.Rotation) -> str:
+def run_token(
+    image: str,
+    revision: str,
+    job: settings.MigrationJob,
+    rotation: settings.Rotation,
+    iam_logins: Mapping[str, str],
+) -> str:
     """The same text as long as the job has nothing new to do. With the job's name it stays below 63 characters."""
     turns = (rotation.turn, rotation.retire_previous, rotation.identity_turn, rotation.retire_previous_identity)
-    said = "\n".join(map(str, (image, revision, job.run, *turns)))
+    said = "\n".join(map(str, (image, revision, job.run, *turns, *sorted(iam_logins.items()))))
     return "r" + hashlib.sha256(said.encode()).hexdigest()[:12]

@@ -92,6 +92,53 @@ def test_the_backends_logins_come_in_with_their_passwords_and_a_rotation_changes
         psycopg.connect(cloud_sql.url_as("gaia_app_b", APP_B))
 
 
+ADA, BACKEND = "ada@example.com", "gaia-backend-sa@demo-project.iam"
+
+
+def test_logins_without_a_password_get_the_rights_of_their_role_and_lose_them_with_their_line(
+    cloud_sql: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(cloud_sql, capsys)
+    with cloud_sql.connect() as connection:  # as the API makes an IAM user: no password, no rights
+        connection.execute(f'CREATE ROLE "{ADA}" LOGIN; CREATE ROLE "{BACKEND}" LOGIN'.encode())
+    given = json.dumps({ADA: "gaia_readonly", BACKEND: "gaia_backend"})
+    assert run(cloud_sql, capsys, GAIA_IAM_LOGINS=given)["iam_logins"] == [
+        f"granted gaia_readonly to {ADA}",
+        f"granted gaia_backend to {BACKEND}",
+    ]
+    with cloud_sql.connect() as connection:
+        for login, statement in ((ADA, "SELECT * FROM game.campaigns"), (BACKEND, "SELECT auth.knows_key('k1')")):
+            connection.execute(f'SET SESSION AUTHORIZATION "{login}"'.encode())
+            connection.execute(statement.encode())
+            connection.execute("RESET SESSION AUTHORIZATION")
+        connection.execute(f'SET SESSION AUTHORIZATION "{ADA}"'.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM game.campaigns")
+    assert run(cloud_sql, capsys, GAIA_IAM_LOGINS=given)["iam_logins"] == []
+    assert run(cloud_sql, capsys)["iam_logins"] == []  # not given: they stay as they are
+    assert run(cloud_sql, capsys, GAIA_IAM_LOGINS=json.dumps({ADA: "gaia_readonly"}))["iam_logins"] == [
+        f"took gaia_backend from {BACKEND}"
+    ]
+    run(cloud_sql, capsys, GAIA_IAM_LOGINS="{}")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ('{"nobody@example.com": "gaia_readonly"}', "there is no login nobody@example.com: Cloud SQL's API makes it"),
+        ('{"ada@example.com": "gaia_owner"}', "must be a JSON object of logins, each gaia_backend or gaia_readonly"),
+        ("[]", "must be a JSON object"),
+        ("{", "must be a JSON object"),
+    ],
+)
+def test_a_login_that_is_not_there_and_a_role_that_is_not_for_people_are_refused(
+    cloud_sql: Database, capsys: pytest.CaptureFixture[str], given: str, message: str
+) -> None:
+    run(cloud_sql, capsys)
+    assert job.main({"GAIA_MIGRATIONS_URL": cloud_sql.url_as("gaia_migrator", MIGRATOR), "GAIA_IAM_LOGINS": given}) != 0
+    assert message in json.loads(capsys.readouterr().out.splitlines()[-1])["message"]
+
+
 def test_all_objects_belong_to_the_owner_and_the_roles_are_the_tables(
     cloud_sql: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path
 
 from infra.gcp import apis, bindings
+from tests.production.test_backend_deploy import FLAGS
 from tests.unit.ci.test_workflows import FILES, JOBS, steps
-from tests.unit.examples.test_backend_deploy import FLAGS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "ci.md").read_text(encoding="utf-8")
 SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)).replace("\\\n", " ")

@@ -17,7 +17,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from infra.gcp import settings as gcp
-from tests.unit.examples.test_backend_deploy import FLAGS, OUTPUTS
+from tests.production.test_backend_deploy import FLAGS, OUTPUTS
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGEST = "sha256:" + "ab" * 32

@@ -57,7 +57,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     "docker.start_timeout_s": (0, "60", None),
     "embedded.start_timeout_s": (0, -1, "60", None),
 }
-"""Values that each key must refuse. A key without an entry fails the first test below; tests/unit/gcp has gcp's own."""
+"""Values that each key must refuse. A key without an entry fails the first test below; tests/production has gcp's."""
 
 
 def inner_section(hint: Any) -> Any:

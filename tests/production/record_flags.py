@@ -1,4 +1,4 @@
-"""Writes ``gcloud_flags.json``: ``python tests/unit/examples/record_flags.py``, where gcloud is installed.
+"""Writes ``gcloud_flags.json``: ``python tests/production/record_flags.py``, where gcloud is installed.
 
 The table stands for gcloud's public reference on machines without it.
 """

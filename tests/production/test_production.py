@@ -16,7 +16,7 @@ import pytest
 from infra import outputs
 from migrations import job
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
 TABLES = PAGE.partition("## Every line of the document\n")[2]
 RUNBOOKS = ROOT / "docs" / "runbooks"

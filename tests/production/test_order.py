@@ -6,8 +6,8 @@ import functools
 
 import pytest
 
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import Plan, Registered, merged, short
+from tests.production import planning
+from tests.production.planning import Plan, Registered, merged, short
 
 VARIANTS = planning.variants()
 API = {

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from tests.unit.gcp import plan_files, planning
-from tests.unit.gcp.plan_files import COMMAND, PLANS
+from tests.production import plan_files, planning
+from tests.production.plan_files import COMMAND, PLANS
 
 MOST_CPU_S = 1.5
 VARIANTS = planning.variants()
@@ -50,7 +50,7 @@ def test_without_an_image_there_are_no_jobs_and_the_schema_is_at_its_base() -> N
 def test_loading_the_settings_and_planning_takes_at_most_a_second_and_a_half_of_a_core() -> None:
     # Time of the processor, not of the clock: other tests run beside this one.
     program = (
-        "import time; from tests.unit.gcp import planning; planning.plan('prod', planning.production());"
+        "import time; from tests.production import planning; planning.plan('prod', planning.production());"
         "print(time.process_time())"
     )
     done = [

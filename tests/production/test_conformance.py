@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from infra.gcp.settings import Gcp
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import Plan, Registered, merged, short
-from tests.unit.gcp.test_bad_settings import keys_of
+from tests.production import planning
+from tests.production.planning import Plan, Registered, merged, short
+from tests.production.test_bad_settings import keys_of
 
 SHARED = Path(os.environ.get("GAIA_SHARED") or planning.ROOT.parent / "shared")
 VARIANTS = planning.variants()

@@ -10,8 +10,8 @@ from infra.gcp import bindings
 from infra.gcp.access import ACCOUNTS
 from infra.gcp.bindings import Binding
 from infra.gcp.secrets import READER, READERS
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import Plan, Registered, merged, short
+from tests.production import planning
+from tests.production.planning import Plan, Registered, merged, short
 
 EVERYTHING = merged(
     planning.production(planning.SCALED),

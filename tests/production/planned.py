@@ -14,7 +14,7 @@ import pulumi
 import pulumi.runtime
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "demo-project"
 IMAGE = f"us-west1-docker.pkg.dev/{PROJECT}/gaia-db/migrations@sha256:{'a' * 64}"
 ANSWERS = {

@@ -13,8 +13,8 @@ from infra import settings
 from infra.gcp import rules
 from infra.gcp.settings import Gcp
 from infra.settings import SettingsError
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import merged
+from tests.production import planning
+from tests.production.planning import merged
 
 BAD: dict[str, tuple[Any, ...]] = {
     "region": ("us-west", "US-WEST1", "us-west1-a", "", 1),

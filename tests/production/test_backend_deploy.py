@@ -21,7 +21,7 @@ import yaml
 
 from infra.outputs import NAMES
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "backend-deploy"
 SCHEMA = json.loads((ROOT / "docs" / "outputs.schema.json").read_text(encoding="utf-8"))
 FLAGS: dict[str, list[str]] = json.loads(Path(__file__).with_name("gcloud_flags.json").read_text())["commands"]

@@ -23,7 +23,7 @@ from pulumi.runtime.settings import SETTINGS, set_root_resource
 
 from infra import program
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "gaia-test"
 IMAGE = f"us-west1-docker.pkg.dev/{PROJECT}/gaia-db/migrations@sha256:{'a' * 64}"
 CANARY = "canary-5e1f"

@@ -1,6 +1,6 @@
 """The plans in ``tests/plans``: what matters of each resource, how many there are, and the contract.
 
-``python -m tests.unit.gcp.plan_files`` writes them anew; with names, only those.
+``python -m tests.production.plan_files`` writes them anew; with names, only those.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import yaml
 
 from migrations.revisions import head
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import Plan
+from tests.production import planning
+from tests.production.planning import Plan
 
 PLANS = planning.ROOT / "tests" / "plans"
-COMMAND = ".venv/bin/python -m tests.unit.gcp.plan_files"
+COMMAND = ".venv/bin/python -m tests.production.plan_files"
 
 MATTERS: dict[str, tuple[str, ...]] = {
     "sql/DatabaseInstance": (

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import Plan
+from tests.production import planning
+from tests.production.planning import Plan
 
 KEYS = {
     "cpu", "memory", "disk", "down", "connections", "connections-by-state", "transaction-ids", "deadlocks",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from infra import outputs
-from tests.unit.examples.test_backend_deploy import EXAMPLE, IMAGE, INSTANCE, OUTPUTS, given, pairs
+from tests.production.test_backend_deploy import EXAMPLE, IMAGE, INSTANCE, OUTPUTS, given, pairs
 
 PROGRAM = EXAMPLE / "stack_reference"
 

@@ -9,8 +9,8 @@ import pytest
 
 from infra import settings
 from infra.gcp import flags, tiers
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import Plan
+from tests.production import planning
+from tests.production.planning import Plan
 
 
 @functools.cache
@@ -142,7 +142,7 @@ def test_the_defaults_of_the_class_are_those_of_the_committed_file() -> None:
 
 
 def test_the_committed_file_names_every_setting_with_a_comment() -> None:
-    from tests.unit.gcp.test_bad_settings import keys_of
+    from tests.production.test_bad_settings import keys_of
 
     lines = (planning.ROOT / "Pulumi.prod.yaml").read_text(encoding="utf-8").splitlines()
     config = planning.config_of(planning.ROOT / "Pulumi.prod.yaml")

@@ -11,8 +11,8 @@ import pytest
 from db import settings as backend
 from infra.gcp.logins import login_of
 from infra.gcp.secrets import READERS, address_url, socket_url
-from tests.unit.gcp import planning
-from tests.unit.gcp.planning import CANARY, Plan, merged
+from tests.production import planning
+from tests.production.planning import CANARY, Plan, merged
 
 VARIANTS = planning.variants()
 ODD = "p@ss/w:ö rd?&#%+"
