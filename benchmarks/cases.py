@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -10,6 +11,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+
+import yaml
 
 from benchmarks import plain
 from benchmarks.commands import plain_environment, run
@@ -53,7 +56,7 @@ class Bench:
             self.copy.purge("local")
 
     @contextmanager
-    def program(self, resources: int = 0, debug_providers: str = "") -> Iterator[plain.Program]:
+    def program(self, text: str = "", debug_providers: str = "") -> Iterator[plain.Program]:
         """A plain program that was run once, so that its files are in the machine's memory as ours are."""
         program = plain.Program(
             folder=self.folder / "program",
@@ -62,7 +65,7 @@ class Bench:
             debug_providers=debug_providers,
         )
         try:
-            program.write(resources)
+            program.write(text)
             program.init()
             program.up()
             yield program
@@ -92,7 +95,7 @@ def local_cold(bench: Bench) -> Iterator[Sides]:
 @contextmanager
 def unchanged(bench: Bench) -> Iterator[Sides]:
     """A stack that is up → the same."""
-    with bench.local_up(), bench.program(bench.copy.resource_count("local")) as program:
+    with bench.local_up(), bench.program(plain.do_nothing(bench.copy.resource_count("local"))) as program:
         yield Side(run=lambda: bench.copy.gaia("up", "--stack", "local")), Side(run=program.up)
 
 
@@ -146,6 +149,33 @@ def dev_cold(bench: Bench) -> Iterator[Sides]:
 
 
 @contextmanager
+def prod_preview(bench: Bench) -> Iterator[Sides]:
+    """A preview of production, nothing of which is there, on the tests' stand-in for the provider."""
+    from tests.standins.attached import running
+
+    values = yaml.safe_load((bench.copy.root / "Pulumi.prod.yaml").read_text(encoding="utf-8"))
+    values["config"]["gaia-db:gcp"] |= {"project": "gaia-benchmark"}
+    values["config"]["gaia-db:gcp"]["migration_job"] |= {"image": _IMAGE}
+    file = bench.folder / "prod.yaml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with running("tests.standins.gcp_provider") as port:
+        attached = f"gcp:{port}"
+        with bench.program(debug_providers=attached) as program:
+
+            def production(*command: str) -> str:
+                config = {"PULUMI_OPTION_CONFIG_FILE": str(file)}
+                return program.pulumi(*command, cwd=bench.copy.root, stack="prod", **config)
+
+            production("stack", "init", "--no-select")
+            count = sum(json.loads(production("preview", "--json"))["changeSummary"].values())
+            program.declare(plain.provided(count - 1))
+            yield Side(run=lambda: production("preview")), Side(run=program.preview)
+
+
+_IMAGE = f"us-west1-docker.pkg.dev/gaia-benchmark/gaia-db/migrations@sha256:{'a' * 64}"
+
+
+@contextmanager
 def url(bench: Bench) -> Iterator[Sides]:
     """The connection URI of a stack that is up."""
     with bench.local_up():
@@ -176,6 +206,7 @@ CASES = {
     "dev-cold": Case(
         open=dev_cold, bars=(Bar(measure="ratio", at_most=1.5), Bar(measure="seconds", at_most=HEALTHY_AFTER_S / 2))
     ),
+    "prod-preview": Case(open=prod_preview, bars=(Bar(measure="ratio", at_most=1.4),)),
     "url": Case(open=url, bars=(Bar(measure="seconds", at_most=0.8),)),
     "launcher": Case(open=launcher, bars=(Bar(measure="added seconds", at_most=0.15),)),
 }

@@ -47,6 +47,24 @@ for number in range({count}):
 """
 
 
+_PROVIDED = """\
+import pulumi
+
+for number in range({count}):
+    pulumi.CustomResource("gcp:storage/bucket:Bucket", f"nothing-{{number}}", {{}})
+"""
+
+
+def do_nothing(count: int) -> str:
+    """A program of this many dynamic resources; of none, an empty one."""
+    return _DO_NOTHING.format(count=count) if count else ""
+
+
+def provided(count: int) -> str:
+    """A program of this many resources of the provider ``gcp``, without any input."""
+    return _PROVIDED.format(count=count)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """A Pulumi program with a file backend of its own, under our engine, language host and environment."""
@@ -56,12 +74,16 @@ class Program:
     virtualenv: Path
     debug_providers: str = ""
 
-    def write(self, resources: int = 0) -> None:
-        """Write a program that declares this many do-nothing dynamic resources."""
+    def write(self, text: str) -> None:
+        """Write the program."""
         self.folder.mkdir()
         (self.folder / "Pulumi.yaml").write_text(_PROGRAM.format(virtualenv=self.virtualenv))
-        (self.folder / "__main__.py").write_text(_DO_NOTHING.format(count=resources) if resources else "")
+        self.declare(text)
         (self.folder / "passphrase").write_text(PASSWORD)
+
+    def declare(self, text: str) -> None:
+        """Make this the program."""
+        (self.folder / "__main__.py").write_text(text)
 
     def init(self) -> None:
         """``pulumi stack init``, which derives the stack's key from the passphrase."""
@@ -73,6 +95,15 @@ class Program:
         """``pulumi up``"""
         environment = {**self._environment(), "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
         run(self.engine, "up", *UP_FLAGS, "--stack", STACK, cwd=self.folder, env=environment)
+
+    def preview(self) -> None:
+        """``pulumi preview``"""
+        self.pulumi("preview", cwd=self.folder, stack=STACK)
+
+    def pulumi(self, *command: str, cwd: Path, stack: str, **variables: str) -> str:
+        """A command of the engine on the program in ``cwd``, with the state and the passphrase of this one."""
+        environment = {**self._environment(), **variables}
+        return run(self.engine, *command, "--non-interactive", "--stack", stack, cwd=cwd, env=environment)
 
     def forget(self) -> None:
         """Remove the state and the key."""

@@ -64,7 +64,10 @@ def as_cloudrun(contract: Outputs) -> str:
         "/secrets/client-key/client-key.pem": contract.get("client_key_secret"),
     }
     mounted = ",".join(f"{name}={_secret_name(ref)}:{ref['version']}" for name, ref in references.items() if ref)
-    flags = [f"--{flag}={contract[name]}" for flag, name in _CLOUD_RUN_FLAGS if contract.get(name) is not None]
+    given = {flag: contract[name] for flag, name in _CLOUD_RUN_FLAGS if contract.get(name) is not None}
+    if not str(contract["host"]).startswith("/cloudsql/"):
+        given.pop("add-cloudsql-instances", None)  # an address: Cloud Run's socket isn't used, and can't reach PSC
+    flags = [f"--{flag}={value}" for flag, value in given.items()]
     if mounted:
         flags.append(f"--set-secrets={mounted}")
     return "\n".join(shlex.quote(flag) for flag in flags)

@@ -54,7 +54,8 @@ def job(database: Database, *, name: str, image: str, arguments: Sequence[str] =
     for flag in _OF_A_SERVICE_ALONE:
         flags.pop(flag, None)
     # The same thing, under another name for jobs.
-    flags["set-cloudsql-instances"] = flags.pop("add-cloudsql-instances")
+    if "add-cloudsql-instances" in flags:
+        flags["set-cloudsql-instances"] = flags.pop("add-cloudsql-instances")
     if arguments:
         flags["args"] = ",".join(arguments)
     return _command("gcloud run jobs deploy", name, flags)

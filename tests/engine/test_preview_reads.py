@@ -11,21 +11,14 @@ from pathlib import Path
 import pytest
 from pulumi import automation, export
 
-from engine.acquire import acquire
-from engine.errors import EngineError
+from engine.acquire import Engine
 
 pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], automation.Stack]:
+def stack(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], automation.Stack]:
     """A stack with its state in ``tmp_path/state``; each call gives it another program."""
-    try:
-        engine = acquire()
-    except EngineError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(f"no Pulumi engine: {error}")
     (tmp_path / "state").mkdir()
     environ = {
         "PATH": f"{engine.pulumi.parent}:{os.environ['PATH']}",

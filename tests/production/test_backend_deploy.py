@@ -107,6 +107,12 @@ def test_a_service_takes_its_instance_as_services_do_and_a_job_as_jobs_do() -> N
     assert "--add-cloudsql-instances" not in FLAGS["run jobs deploy"]
 
 
+@pytest.mark.parametrize("form", ["secrets", "environment", "job", "yaml"])
+def test_nothing_mounts_a_socket_where_the_host_is_an_address(form: str) -> None:
+    done = run(form, {**OUTPUTS, "host": "10.9.0.5"})
+    assert (done.returncode, "cloudsql" in done.stdout) == (0, False), done.stderr
+
+
 def test_the_command_has_what_the_document_deploys_with() -> None:
     flags = given("secrets")
     assert {name: flags[name] for name in ("image", "service-account", "vpc-connector")} == {

@@ -19,10 +19,17 @@ COMPUTED: dict[str, Properties] = {
         "serviceAccountEmailAddress": "sql@example.com",
         "privateIpAddress": "10.9.0.3",
         "publicIpAddress": "203.0.113.9",
+        "dnsName": "instance.us-west1.sql.goog.",
+        "pscServiceAttachmentLink": "projects/p/regions/r/serviceAttachments/s",
+        "serverCaCerts": [{"cert": "an authority"}],
     },
     "gcp:secretmanager/secret:Secret": {"name": "projects/p/secrets/s"},
     "gcp:secretmanager/secretVersion:SecretVersion": {"version": "1"},
     "gcp:serviceaccount/account:Account": {"email": "account@example.com", "name": "projects/p/serviceAccounts/a"},
+    "gcp:projects/serviceIdentity:ServiceIdentity": {"member": "serviceAccount:sql@example.com"},
+    "gcp:monitoring/notificationChannel:NotificationChannel": {"name": "projects/p/notificationChannels/1"},
+    "gcp:compute/address:Address": {"address": "10.138.0.9", "selfLink": "link"},
+    "gcp:sql/sslCert:SslCert": {"cert": "a certificate", "privateKey": "a key"},
     "gcp:projects/iAMCustomRole:IAMCustomRole": {"name": "projects/p/roles/r"},
 }
 """What the cloud would answer, by type; in a preview it isn't known."""

@@ -37,6 +37,7 @@ GCP: dict[str, Any] = {
     **LOCAL,
     "environment": "prod",
     "target": "gcp",
+    "host": "/cloudsql/gaia-prod:us-west1:gaia-db",
     "database_url": None,
     "project": "gaia-prod",
     "region": "us-west1",
@@ -73,7 +74,7 @@ def test_a_shell_reads_every_value_as_it_was_meant(values: list[str]) -> None:
 def test_the_environment_has_a_variable_for_each_value_that_is_neither_null_nor_secret() -> None:
     found = evaluated(contract.as_env(GCP))
     assert set(found) == {f"GAIA_DB_{name.upper()}" for name, value in GCP.items() if value is not None}
-    assert (found["GAIA_DB_PORT"], found["GAIA_DB_HOST"]) == ("5432", "127.0.0.1")
+    assert (found["GAIA_DB_PORT"], found["GAIA_DB_HOST"]) == ("5432", GCP["host"])
     assert json.loads(found["GAIA_DB_PASSWORD_SECRET"]) == GCP["password_secret"]
 
 
@@ -120,6 +121,11 @@ def test_cloud_run_gets_exactly_these_flags() -> None:
         "--max-instances=4",
         f"--set-secrets={secrets}",
     ]
+
+
+@pytest.mark.parametrize("host", ["10.9.0.5", "203.0.113.9"])
+def test_cloud_run_gets_no_socket_where_the_host_is_an_address(host: str) -> None:
+    assert "cloudsql" not in contract.as_cloudrun({**GCP, "host": host})
 
 
 def test_cloud_run_gets_no_flag_for_what_the_stack_lacks() -> None:
