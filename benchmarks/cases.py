@@ -159,7 +159,7 @@ def prod_preview(bench: Bench) -> Iterator[Sides]:
     file = bench.folder / "prod.yaml"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
     with running("tests.standins.gcp_provider") as port:
-        attached = f"gcp:{port}"
+        attached = f"gcp:{port},random:{port}"
         with bench.program(debug_providers=attached) as program:
 
             def production(*command: str) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
+import pulumi_random
 from pulumi_gcp import sql
 
 from infra.gcp import settings
 from infra.gcp.instance import Instance
 from infra.gcp.place import Place
-from infra.local.password import IdentityKey, Password
 
 APP_LOGINS = ("gaia_app", "gaia_app_b")
 MIGRATOR = "gaia_migrator"
+PASSWORD_LENGTH, KEY_BYTES = 32, 32
 _GROUPS = {"CLOUD_IAM_USER": "gaia_readonly", "CLOUD_IAM_SERVICE_ACCOUNT": "gaia_backend"}
 """What the database lets each kind of IAM user do."""
 
@@ -93,7 +94,11 @@ class Logins(pulumi.ComponentResource):
         return self._password(f"app-password-{turn}")
 
     def _password(self, name: str) -> pulumi.Output[str]:
-        return Password(name, opts=pulumi.ResourceOptions(parent=self)).value
+        # Letters and digits: 190 bits, and nothing that a URL or a shell would need to escape.
+        made = pulumi_random.RandomPassword(
+            name, length=PASSWORD_LENGTH, special=False, opts=pulumi.ResourceOptions(parent=self)
+        )
+        return made.result
 
     def _user(self, login: str, password: pulumi.Output[str]) -> sql.User:
         return sql.User(
@@ -134,5 +139,7 @@ class Logins(pulumi.ComponentResource):
         turns = [rotation.identity_turn]
         if rotation.identity_turn > 1 and not rotation.retire_previous_identity:
             turns.append(rotation.identity_turn - 1)
-        keys = [IdentityKey(f"identity-key-{turn}", opts=pulumi.ResourceOptions(parent=self)).value for turn in turns]
-        return pulumi.Output.all(*keys).apply(",".join)
+        return pulumi.Output.all(*(self._key(f"identity-key-{turn}") for turn in turns)).apply(",".join)
+
+    def _key(self, name: str) -> pulumi.Output[str]:
+        return pulumi_random.RandomBytes(name, length=KEY_BYTES, opts=pulumi.ResourceOptions(parent=self)).hex

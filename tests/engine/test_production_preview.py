@@ -33,7 +33,7 @@ def stack(
             "PYTHONPATH": str(ROOT),
             "PULUMI_BACKEND_URL": f"file://{tmp_path}/state",
             "PULUMI_CONFIG_PASSPHRASE": "none",
-            "PULUMI_DEBUG_PROVIDERS": f"gcp:{port}",
+            "PULUMI_DEBUG_PROVIDERS": f"gcp:{port},random:{port}",
             "PULUMI_HOME": str(tmp_path / "home"),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
@@ -59,8 +59,8 @@ def test_the_engine_previews_and_makes_it_looks_nothing_up_and_the_state_holds_n
     assert outputs["schema_revision"].value == ("base" if shape == "minimal" else head())
     # An export through the Automation API opens the secrets: these are what the state itself must not hold.
     resources = (stack.export_stack().deployment or {})["resources"]
-    made = [each["outputs"]["value"] for each in resources if "dynamic/gaia" in each["type"]]
-    secrets = [value["plaintext"].strip('"') for value in made]
+    made = [each["outputs"] for each in resources if each["type"].startswith("random:")]
+    secrets = [(outputs.get("result") or outputs["hex"])["plaintext"].strip('"') for outputs in made]
     assert len(set(secrets)) == len(secrets) == 4
     files = [file for file in (tmp_path / "state").rglob("*") if file.is_file()]
     assert any("gaia-prod-db" in file.read_text(encoding="utf-8") for file in files)

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "demo-project"
 IMAGE = f"us-west1-docker.pkg.dev/{PROJECT}/gaia-db/migrations@sha256:{'a' * 64}"
 ANSWERS = {
-    "value": "x" * 32,
+    "result": "x" * 32,
+    "hex": "0" * 64,
     "version": "1",
     "connectionName": f"{PROJECT}:us-west1:gaia-prod-db",
     "serviceAccountEmailAddress": "p1-x@gcp-sa-cloud-sql.iam.gserviceaccount.com",

@@ -135,8 +135,9 @@ class _Answers(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str, dict[str, Any]]:
         inputs = {key: value for key, value in args.inputs.items() if key != "__provider"}
         state = {**inputs, **_ANSWERS.get(short(args.typ), lambda _: {})({"_": args.name, **inputs})}
-        if args.typ.startswith("pulumi-python:dynamic"):
-            state = {"value": _marked(f"{CANARY}-{args.name}")}
+        if args.typ.startswith(("pulumi-python:dynamic", "random:")):
+            secret = _marked(f"{CANARY}-{args.name}")
+            state = {**inputs, "value": secret, "result": secret, "hex": secret}
         return f"{args.name}-id", state
 
 

@@ -331,8 +331,8 @@ def test_a_setting_that_people_change_replaces_no_data(name: str) -> None:
 def test_no_name_changes_with_a_setting(name: str) -> None:
     before, after = planned("defaults"), changed(name)
     allowed = {
-        "rotation": {"pulumi-python:dynamic/gaia:Password", "pulumi-python:dynamic/gaia:IdentityKey"},
-        "retired": {"pulumi-python:dynamic/gaia:Password", "pulumi-python:dynamic/gaia:IdentityKey"},
+        "rotation": {"random:index/randomPassword:RandomPassword", "random:index/randomBytes:RandomBytes"},
+        "retired": {"random:index/randomPassword:RandomPassword", "random:index/randomBytes:RandomBytes"},
         "exports": {"cloudscheduler/Job"},
         "direct egress": {"vpcaccess/Connector", "projects/Service"},
     }

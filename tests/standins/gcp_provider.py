@@ -1,11 +1,13 @@
 """The least that an engine needs to preview and bring up production: it takes everything and makes up what is computed.
 
-``python -m tests.standins.gcp_provider`` prints its port; ``PULUMI_DEBUG_PROVIDERS=gcp:PORT`` attaches an engine. It
-proves nothing about Google: only that the program runs in the engine, and asks for nothing besides its resources.
+``python -m tests.standins.gcp_provider`` prints its port; ``PULUMI_DEBUG_PROVIDERS=gcp:PORT,random:PORT`` attaches an
+engine. It proves nothing about Google: only that the program runs in the engine, and asks for nothing besides its
+resources.
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 from google.protobuf import empty_pb2
@@ -33,6 +35,11 @@ COMPUTED: dict[str, Properties] = {
     "gcp:projects/iAMCustomRole:IAMCustomRole": {"name": "projects/p/roles/r"},
 }
 """What the cloud would answer, by type; in a preview it isn't known."""
+
+
+def _random(token: str) -> Properties:
+    value = secrets.token_hex(32)
+    return {"hex": value, "base64": value} if token.endswith("RandomBytes") else {"result": value, "bcryptHash": value}
 
 
 class GcpProvider(provider_pb2_grpc.ResourceProviderServicer):
@@ -67,7 +74,7 @@ class GcpProvider(provider_pb2_grpc.ResourceProviderServicer):
 
     def Create(self, request: Any, context: Any) -> Any:
         token = request.urn.split("::")[2].split("$")[-1]
-        made = COMPUTED.get(token, {})
+        made = {**COMPUTED.get(token, {}), **(_random(token) if token.startswith("random:") else {})}
         if request.preview:
             made = dict.fromkeys(made, UNKNOWN)
         return provider_pb2.CreateResponse(
