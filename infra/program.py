@@ -384,14 +384,21 @@ def _watch(base: _Production) -> None:
     from infra.gcp.dashboard import Dashboard, DashboardArgs
 
     place, apis, instances = base.place, base.apis, base.instances
+    drills = base.gcp.access.drill_principal is not None
     watched = conditions.alerts(
         base.gcp.alerts,
         project=place.project,
         region=place.region,
         instances=instances,
         max_connections=base.stack.database.tuning.max_connections,
+        drills=drills,
     )
-    Alerts("alerts", AlertsArgs(place=place, apis=apis, instances=instances, watched=watched, settings=base.gcp.alerts))
+    Alerts(
+        "alerts",
+        AlertsArgs(
+            place=place, apis=apis, instances=instances, watched=watched, settings=base.gcp.alerts, drills=drills
+        ),
+    )
     Dashboard("dashboard", DashboardArgs(place=place, apis=apis, title=instances[0], watched=watched))
 
 

@@ -13,14 +13,17 @@ from infra.gcp.apis import Apis
 from infra.gcp.bindings import Binding
 from infra.gcp.place import Place
 
-Account = Literal["backend", "migrate", "maintain", "export", "preview"]
+Account = Literal["backend", "migrate", "maintain", "export", "preview", "drill"]
 ACCOUNTS: dict[Account, str] = {
     "backend": "runs the backend on Cloud Run",
     "migrate": "runs the jobs that migrate and maintain",
     "maintain": "lets the scheduler start the maintenance job",
     "export": "lets the scheduler call the export API",
     "preview": "previews pull requests; reads, and changes nothing",
+    "drill": "restores an export every night, to see that it restores",
 }
+OF_PRINCIPALS: frozenset[Account] = frozenset({"drill"})
+"""Only there where somebody is named who acts as them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,11 @@ class Access(pulumi.ComponentResource):
     def __init__(self, name: str, args: AccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gaia:gcp:Access", name, {}, opts)
         self._args = args
-        self.accounts = {account: self._account(account, task) for account, task in ACCOUNTS.items()}
+        self.accounts = {
+            account: self._account(account, task)
+            for account, task in ACCOUNTS.items()
+            if account not in OF_PRINCIPALS or args.access.drill_principal
+        }
         backend, migrate, export = (self.member(account) for account in ("backend", "migrate", "export"))
         back_up, may_export = self._role(bindings.MIGRATIONS_BACK_UP), self._role(bindings.EXPORTS_EXPORT)
         here = self._condition()
@@ -60,13 +67,10 @@ class Access(pulumi.ComponentResource):
         for person, email in sorted(args.access.iam_users.items()):
             self._person(person, email)
         if args.access.preview_principal:
-            serviceaccount.IAMMember(
-                bindings.PREVIEW_FROM_CI.name,
-                service_account_id=self.accounts["preview"].name,
-                role=bindings.PREVIEW_FROM_CI.role,
-                member=args.access.preview_principal,
-                opts=self._opts("iam"),
-            )
+            self._act_as("preview", bindings.PREVIEW_FROM_CI, args.access.preview_principal)
+        if args.access.drill_principal:
+            self._act_as("drill", bindings.DRILL_FROM_CI, args.access.drill_principal)
+            self._binding(bindings.DRILL_TELLS, self.member("drill"))
         self.register_outputs({})
 
     def email(self, account: Account) -> str:
@@ -98,6 +102,15 @@ class Access(pulumi.ComponentResource):
             opts=self._opts("iam"),
         )
         return role.name
+
+    def _act_as(self, account: Account, binding: Binding, principal: str) -> None:
+        serviceaccount.IAMMember(
+            binding.name,
+            service_account_id=self.accounts[account].name,
+            role=binding.role,
+            member=principal,
+            opts=self._opts("iam"),
+        )
 
     def _person(self, person: str, email: str) -> None:
         for binding in (bindings.PERSON_CONNECTS, bindings.PERSON_LOGS_IN):

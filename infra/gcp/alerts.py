@@ -24,6 +24,8 @@ class AlertsArgs:
     """The primary's name first, then its replicas'."""
     watched: Sequence[Alert]
     settings: settings.Alerts
+    drills: bool
+    """Whether somebody restores an export every night."""
     apis: Apis
 
 
@@ -53,7 +55,9 @@ class Alerts(pulumi.ComponentResource):
         ]
 
     def _log_metrics(self) -> list[pulumi.Resource]:
-        counted = conditions.log_metrics(project=self._args.place.project, instance=self._args.instances[0])
+        counted = conditions.log_metrics(
+            project=self._args.place.project, instance=self._args.instances[0], drills=self._args.drills
+        )
         return [
             logging.Metric(
                 f"metric-{name}",

@@ -33,7 +33,7 @@ def needed(gcp: Gcp) -> tuple[str, ...]:
         "vpcaccess": network.mode != "public" and network.egress == "connector",
         "compute": network.mode != "public",
         "cloudkms": gcp.encryption.own_key,
-        "iamcredentials": gcp.access.preview_principal is not None,
+        "iamcredentials": gcp.access.preview_principal is not None or gcp.access.drill_principal is not None,
     }
     return tuple(sorted([*ALWAYS, *(name for name, used in more.items() if used)]))
 

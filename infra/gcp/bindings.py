@@ -52,6 +52,19 @@ PREVIEW_FROM_CI = Binding(
     role="roles/iam.workloadIdentityUser",
     why="pull requests of the named repository preview as this account, without a key",
 )
+DRILL_FROM_CI = Binding(
+    name="drill-from-ci",
+    role="roles/iam.workloadIdentityUser",
+    why="the nightly workflow of the named repository restores an export as this account, without a key",
+)
+DRILL_READS_EXPORTS = Binding(
+    name="drill-reads-exports", role="roles/storage.objectViewer", why="the drill reads exports; of this bucket alone"
+)
+DRILL_TELLS = Binding(
+    name="drill-tells",
+    role="roles/logging.logWriter",
+    why="the drill writes its result into the log, which the alert counts; a log has no policy of its own",
+)
 AGENT_ENCRYPTS = Binding(
     name="agent-encrypts",
     role="roles/cloudkms.cryptoKeyEncrypterDecrypter",
@@ -71,6 +84,9 @@ ALL = (
     INSTANCE_WRITES_EXPORTS,
     SCHEDULER_MAINTAINS,
     PREVIEW_FROM_CI,
+    DRILL_FROM_CI,
+    DRILL_READS_EXPORTS,
+    DRILL_TELLS,
     AGENT_ENCRYPTS,
     PERSON_CONNECTS,
     PERSON_LOGS_IN,

@@ -11,7 +11,9 @@ from infra.gcp.settings import Alerts
 
 Severity = Literal["CRITICAL", "ERROR", "WARNING"]
 _SQL = "cloudsql.googleapis.com/database"
-EXPORTS_METRIC, BACKUPS_METRIC = "gaia_db_exports", "gaia_db_backups"
+EXPORTS_METRIC, BACKUPS_METRIC, DRILLS_METRIC = "gaia_db_exports", "gaia_db_backups", "gaia_db_drills"
+DRILL_LOG = "gaia-db-drill"
+"""Where the nightly drill writes its result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,9 @@ class Alert:
 
 
 def alerts(
-    settings: Alerts, *, project: str, region: str, instances: Sequence[str], max_connections: int
+    settings: Alerts, *, project: str, region: str, instances: Sequence[str], max_connections: int, drills: bool
 ) -> tuple[Alert, ...]:
-    """Every alert of the stack; ``instances`` are the primary and its replicas."""
+    """Every alert of the stack; ``instances`` are the primary and its replicas, ``drills`` whether there is one."""
     server = _Server(project=project, instances=tuple(instances))
     return (
         *_resources(settings, server),
@@ -75,6 +77,7 @@ def alerts(
         *_health(settings, server),
         *_jobs(project, region),
         *_copies(settings, server),
+        *(_drills(settings) if drills else ()),
     )
 
 
@@ -302,6 +305,18 @@ def _copies(settings: Alerts, server: _Server) -> tuple[Alert, ...]:
     )
 
 
+def _drills(settings: Alerts) -> tuple[Alert, ...]:
+    return (
+        Alert(
+            key="drill-missing",
+            title=f"no export was restored for {settings.drill_missing_h} hours",
+            severity="ERROR",
+            conditions=(Query(promql=_absent(DRILLS_METRIC, settings.drill_missing_h, resource="global")),),
+            text="The nightly drill did not run, or the export did not restore.",
+        ),
+    )
+
+
 # The verb of the nightly run is automatedBackup; a filter for …backup, the verb on demand, never fires for it.
 _BACKUP = "cloudsql.instances.automatedBackup"
 
@@ -313,13 +328,15 @@ def failed_backups(server: _Server) -> str:
     return f'log_id("cloudaudit.googleapis.com/system_event") AND {server.log(_BACKUP)} AND ({failed})'
 
 
-def log_metrics(*, project: str, instance: str) -> dict[str, tuple[str, str]]:
+def log_metrics(*, project: str, instance: str, drills: bool) -> dict[str, tuple[str, str]]:
     """The metrics that count successes in the log: by name, what they count and the filter."""
     server = _Server(project=project, instances=(instance,))
     backups = f'{server.log(_BACKUP)} AND protoPayload.metadata.windowStatus="STATUS_SUCCEEDED"'
     # The entry that ends the operation; a file that exists already fails there, not at the request.
     exports = f"{server.log('cloudsql.instances.export')} AND operation.last=true AND NOT severity>=ERROR"
+    drill = f'logName="projects/{project}/logs/{DRILL_LOG}" AND jsonPayload.ok=true'
     return {
+        **({DRILLS_METRIC: ("Exports that the nightly drill restored", drill)} if drills else {}),
         EXPORTS_METRIC: ("Exports to Cloud Storage that succeeded", exports),
         BACKUPS_METRIC: (
             "Automated backups that succeeded",
@@ -328,7 +345,7 @@ def log_metrics(*, project: str, instance: str) -> dict[str, tuple[str, str]]:
     }
 
 
-def _absent(metric: str, hours: int) -> str:
+def _absent(metric: str, hours: int, resource: str = "cloudsql_database") -> str:
     # A condition on a metric's absence looks back a day at most: PromQL may look further.
-    name = f'logging_googleapis_com:user_{metric}{{monitored_resource="cloudsql_database"}}'
+    name = f'logging_googleapis_com:user_{metric}{{monitored_resource="{resource}"}}'
     return f"absent_over_time({name}[{hours}h]) or sum(increase({name}[{hours}h])) < 1"

@@ -52,6 +52,14 @@ class Exports(pulumi.ComponentResource):
             member=args.instance.primary.service_account_email_address.apply(lambda email: f"serviceAccount:{email}"),
             opts=pulumi.ResourceOptions(parent=self),
         )
+        if "drill" in args.access.accounts:
+            storage.BucketIAMMember(
+                bindings.DRILL_READS_EXPORTS.name,
+                bucket=self.bucket.name,
+                role=bindings.DRILL_READS_EXPORTS.role,
+                member=args.access.member("drill"),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
         for day in args.exports.days:
             self._schedule(day, args, [writer, *args.after])
         self.register_outputs({"bucket": self.bucket.name})

@@ -202,6 +202,7 @@ class Access:
     iam_users: dict[ReplicaName, Email] = field(default_factory=dict)
     backend_iam_login: bool = False
     preview_principal: Principal | None = None
+    drill_principal: Principal | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +275,7 @@ class Alerts:
     replica_lag_s: Positive = 60
     export_missing_h: Annotated[int, Field(ge=2, le=336)] = 26
     backup_missing_h: Annotated[int, Field(ge=25, le=336)] = 26
+    drill_missing_h: Annotated[int, Field(ge=25, le=336)] = 50
 
 
 @dataclass(frozen=True, kw_only=True)

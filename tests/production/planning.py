@@ -288,11 +288,16 @@ PUBLIC = {
     "gcp": {
         "instance": {"require_connector": False},
         "network": {"mode": "public", "authorized": {"office": "203.0.113.0/24"}, "client_certificates": True},
-        "access": {"iam_users": {"ada": "ada@example.com"}, "backend_iam_login": True},
+        "access": {
+            "iam_users": {"ada": "ada@example.com"},
+            "backend_iam_login": True,
+            "drill_principal": "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/github/"
+            "subject/repo:gaia/gaia-db:environment:drill",
+        },
         "alerts": {"emails": {"oncall": "oncall@example.com"}, "runbooks_url": "https://example.com/docs/runbooks"},
     }
 }
-"""A public address for one office, client certificates, people without passwords, and somebody who is told."""
+"""A public address for one office, client certificates, people without passwords, a nightly drill, and who is told."""
 
 
 def variants() -> dict[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ COMMANDS = (
     "kms keyrings create",
     "kms keys add-iam-policy-binding",
     "kms keys create",
+    "logging write",
     "projects add-iam-policy-binding",
     "projects describe",
     "run deploy",
@@ -38,6 +39,8 @@ COMMANDS = (
     "storage buckets add-iam-policy-binding",
     "storage buckets create",
     "storage buckets update",
+    "storage cp",
+    "storage ls",
 )
 
 

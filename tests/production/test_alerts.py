@@ -41,6 +41,15 @@ def thresholds(key: str, plan: Plan | None = None) -> list[dict[str, Any]]:
 
 def test_there_is_an_alert_for_each_fault() -> None:
     assert {name.removeprefix("alert-") for name in planned("minimal").of("monitoring/AlertPolicy")} == KEYS
+    with_a_drill = planned("public").of("monitoring/AlertPolicy")
+    assert {name.removeprefix("alert-") for name in with_a_drill} == KEYS | {"drill-missing"}
+
+
+def test_a_drill_counts_only_when_it_restored() -> None:
+    metric = planned("public").one("logging/Metric", "metric-gaia_db_drills").inputs
+    assert metric["filter"] == f'logName="projects/{planning.PROJECT}/logs/gaia-db-drill" AND jsonPayload.ok=true'
+    query = policy("drill-missing", planned("public"))["conditions"][0]["conditionPrometheusQueryLanguage"]["query"]
+    assert 'gaia_db_drills{monitored_resource="global"}[50h]' in query
 
 
 def test_every_metric_of_the_database_is_looked_at_under_its_exact_name() -> None:

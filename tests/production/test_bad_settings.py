@@ -101,6 +101,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     "access.iam_users": ({"ada": "ada"}, {"Ada": "ada@example.com"}, ["ada@example.com"]),
     "access.backend_iam_login": ("yes", None),
     "access.preview_principal": ("user:ada@example.com", 3),
+    "access.drill_principal": ("gaia-drill-sa", 3),
     "rotation.turn": (0, "2", None),
     "rotation.retire_previous": ("yes", 1),
     "rotation.identity_turn": (0, "2"),
@@ -133,6 +134,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     "alerts.replica_lag_s": (0, "60s"),
     "alerts.export_missing_h": (1, 24, "26h"),
     "alerts.backup_missing_h": (24, 1000, "26h"),
+    "alerts.drill_missing_h": (24, 1000, "50h"),
 }
 """Values that each key below ``gcp`` must refuse. A key without an entry fails the first test."""
 

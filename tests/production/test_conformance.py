@@ -155,7 +155,7 @@ def test_every_value_is_valid_by_the_schema(name: str, record_property: Any) -> 
 ALERTS = {
     "cpu": 0.5, "memory": 0.5, "disk": 0.5, "down_s": 300, "connections": 0.5, "idle_in_transaction": 9,
     "transaction_ids": 0.3, "deadlocks_per_hour": 1, "log_archive_failures": 1, "replica_lag_s": 5,
-    "export_missing_h": 80, "backup_missing_h": 50,
+    "export_missing_h": 80, "backup_missing_h": 50, "drill_missing_h": 30,
 }  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
     "tier": {"gcp": {"instance": {"tier": "db-custom-2-7680"}}},
@@ -206,6 +206,7 @@ CHANGES: dict[str, dict[str, Any]] = {
             }
         }
     },
+    "drills": {"gcp": {"access": {"drill_principal": "principal://iam.googleapis.com/projects/1/x"}}},
     "previews": {"gcp": {"access": {"preview_principal": "principalSet://iam.googleapis.com/projects/1/x"}}},
     "direct egress": {"gcp": {"network": {"egress": "direct", "subnetwork": "gaia"}}},
     "connector's size": {"gcp": {"network": {"connector": {"max_instances": 5, "min_instances": 4}}}},

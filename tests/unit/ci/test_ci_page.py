@@ -53,8 +53,8 @@ def test_whom_google_believes_is_one_repository_by_its_numbers() -> None:
 
 def test_each_identity_is_bound_to_its_jobs_alone() -> None:
     deploys = next(line for line in commands() if "workloadIdentityUser" in line)
-    environment = next(job["environment"] for job in JOBS.values() if "environment" in job)
-    assert f"/subject/$SUBJECT:environment:{environment}" in deploys
+    assert f"/subject/$SUBJECT:environment:{JOBS['deploy.prod']['environment']}" in deploys
+    assert f"$SUBJECT:environment:{JOBS['drill.prod']['environment']}" in PAGE
     assert "$SUBJECT:pull_request" in PAGE
     assert "principalSet" not in SHELL
 
@@ -96,6 +96,7 @@ def test_who_deploys_may_grant_what_the_program_grants_on_the_project_and_nothin
     assert set(re.findall(r"'([^']+)'", limit[1])) == {
         bindings.CLIENT,
         bindings.LOGIN,
+        bindings.DRILL_TELLS.role,
         *(f"projects/$PROJECT/roles/{role}" for role in bindings.PERMISSIONS),
     }
 

@@ -199,6 +199,56 @@ def test_a_command_of_gaia_that_fails_ends_the_step_with_a_sentence(checkout: Ch
     assert "`./gaia outputs --stack prod --format json` ended with 3" in done.stderr
 
 
+# --- .ci/drill.py ---
+
+BUCKET = "p-1-gaia-db-backups"
+LISTED = f"""
+      1200  2026-11-21T10:04:11Z  gs://{BUCKET}/gaia-prod-db-sat.sql.gz
+      1300  2026-11-22T10:04:12Z  gs://{BUCKET}/gaia-prod-db-sun.sql.gz
+                                 gs://{BUCKET}/folder/
+TOTAL: 2 objects, 2500 bytes (2.44kiB)
+"""
+
+
+def drilled(checkout: Checkout, *, listed: str = LISTED, gaia: str = "true") -> subprocess.CompletedProcess[str]:
+    checkout.answers("gcloud", f"case $2 in ls) cat <<'END'\n{listed}\nEND\n;; cp) echo dump >$4 ;; esac")
+    checkout.answers("gaia", gaia)
+    return checkout.run(sys.executable, ".ci/drill.py", GAIA_PROJECT="p-1", GAIA_EXPORTS=BUCKET)
+
+
+def test_the_newest_export_is_restored_and_the_log_hears_of_it(checkout: Checkout) -> None:
+    done = drilled(checkout, gaia="cat $3 && echo '{}'")
+    assert done.returncode == 0, done.stderr
+    listed, copied, restored, told = checkout.asked()
+    assert listed == f"gcloud storage ls --long gs://{BUCKET}/"
+    assert copied.startswith(f"gcloud storage cp gs://{BUCKET}/gaia-prod-db-sun.sql.gz ")
+    assert re.fullmatch(r"gaia restore --drill \S+/gaia-prod-db-sun\.sql\.gz --json", restored)
+    assert told.startswith('gcloud logging write gaia-db-drill {"ok": true')
+    assert told.endswith("--payload-type=json --project=p-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [({"gaia": "exit 1"}, "./gaia restore --drill"), ({"listed": "TOTAL: 0"}, "there is no export in gs://p-1-gaia")],
+)
+def test_a_drill_that_failed_fails_and_the_log_hears_why(checkout: Checkout, given: dict[str, str], says: str) -> None:
+    done = drilled(checkout, **given)
+    assert done.returncode == 1
+    assert says in done.stderr and "docs/runbooks/drill-missing.md" in done.stderr
+    assert '{"ok": false' in checkout.asked()[-1] and says in checkout.asked()[-1]
+
+
+def test_a_drill_asks_gcloud_with_flags_that_it_has(checkout: Checkout) -> None:
+    drilled(checkout)
+    for line in checkout.asked("gcloud"):
+        command = next(each for each in FLAGS if line.startswith(f"gcloud {each} "))
+        assert set(re.findall(r"(?<= )--[a-z-]+", line)) <= set(FLAGS[command])
+
+
+def test_a_drill_of_nothing_is_usage(checkout: Checkout) -> None:
+    assert checkout.run(sys.executable, ".ci/drill.py").returncode == 2
+
+
 # --- .ci/image.py ---
 
 

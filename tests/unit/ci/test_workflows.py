@@ -44,8 +44,8 @@ def step(job: str, action: str) -> dict[str, Any]:
     return next(each for each in JOBS[job]["steps"] if each.get("uses", "").startswith(f"{action}@"))
 
 
-def test_there_are_the_three() -> None:
-    assert [file.name for file in FILES] == ["check.yml", "deploy.yml", "preview.yml"]
+def test_there_are_the_four() -> None:
+    assert [file.name for file in FILES] == ["check.yml", "deploy.yml", "drill.yml", "preview.yml"]
 
 
 def test_actionlint_finds_nothing(actionlint: Path) -> None:
@@ -86,10 +86,11 @@ SCRIPTS = {
     ".ci/run",
     ".ci/image.py",
     ".ci/deployed.py",
+    ".ci/drill.py",
     "engine/environment.py",
     "./gaia",
 }
-"""Each is run by a test: the first three in test_scripts.py, the others in tests/unit/engine and tests/engine."""
+"""Each is run by a test: those of .ci in test_scripts.py, the others in tests/unit/engine and tests/engine."""
 
 
 def test_every_step_is_one_script_of_the_repository() -> None:
@@ -145,7 +146,7 @@ def test_nothing_runs_with_rights_on_behalf_of_a_stranger() -> None:
     for found in WORKFLOWS.values():
         triggers = found["on"]
         names = {triggers} if isinstance(triggers, str) else set(triggers)
-        assert names <= {"pull_request", "push", "workflow_call", "workflow_dispatch"}
+        assert names <= {"pull_request", "push", "schedule", "workflow_call", "workflow_dispatch"}
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -167,6 +168,7 @@ def test_the_permissions_are_these_and_no_others() -> None:
         "check.check": {"contents": "read"},
         "deploy.check": {"contents": "read"},
         "deploy.prod": {"contents": "read", "id-token": "write"},
+        "drill.prod": {"contents": "read", "id-token": "write"},
         "preview.cloud": {"contents": "read", "id-token": "write", "pull-requests": "write"},
         "preview.local": {"contents": "read"},
     }
@@ -180,7 +182,7 @@ def test_no_job_of_a_fork_gets_an_identity() -> None:
 
 def test_no_checkout_leaves_its_token_on_disk() -> None:
     checkouts = [each for each in steps(JOBS) if each.get("uses", "").startswith("actions/checkout@")]
-    assert len(checkouts) == 4
+    assert len(checkouts) == 5
     assert all(each["with"] == {"persist-credentials": False} for each in checkouts)
 
 
