@@ -5,9 +5,9 @@ from typing import Any, cast
 
 import asyncpg
 
-from db import tls
+from db import hosts, tls
 from db.begin import opening
-from db.errors import DatabaseError
+from db.errors import DatabaseError, Unreachable
 from db.settings import Settings
 from db.translate import connect_error
 
@@ -19,6 +19,8 @@ class AsyncConnection(asyncpg.Connection):
 
     identity: str | None = None
     """The token for the next transaction; BEGIN takes it away."""
+    in_read_only_session: bool = False
+    """The next transaction, and the one that is on, may write nothing."""
     committing: bool = False
     """COMMIT has been sent and not been answered."""
     hidden_bytes: int = 0
@@ -30,7 +32,8 @@ class AsyncConnection(asyncpg.Connection):
             return await super().execute(query, *args, timeout=timeout)
         if query.startswith("COMMIT"):
             return await self._commit(query, timeout)
-        query, self.identity = opening(query, self.identity, self.hidden_bytes), None
+        query = opening(query, self.identity, self.hidden_bytes, read_only=self.in_read_only_session)
+        self.identity = None
         return await super().execute(query, timeout=timeout)
 
     async def _commit(self, query: str, timeout: float | None) -> str:
@@ -47,8 +50,12 @@ class AsyncConnection(asyncpg.Connection):
 
     def fresh(self) -> bool:
         """Whether it can be used by another session, of which it knows nothing yet."""
-        self.identity, self.committing = None, False
+        self.identity, self.in_read_only_session, self.committing = None, False, False
         return not self.is_closed() and not self.is_in_transaction()
+
+    def on_standby(self) -> bool:
+        """Whether its server is a standby, as that said by itself."""
+        return getattr(self.get_settings(), "in_hot_standby", "off") == "on"
 
     def abandon(self) -> None:
         """Hang up without the event loop, which may be closed."""
@@ -62,7 +69,22 @@ class AsyncConnection(asyncpg.Connection):
 
 
 async def connect(settings: Settings) -> AsyncConnection:
-    """A new connection; raises Unreachable or LoginRefused."""
+    """A new connection; with several hosts to the one that takes writes. Raises Unreachable or LoginRefused."""
+    failures: list[DatabaseError] = []
+    for one in hosts.in_order(settings):
+        try:
+            made = await _connect(one)
+        except Unreachable as error:
+            failures.append(error)
+            continue
+        if not settings.writable or not made.on_standby():
+            hosts.remember(settings, one)
+            return made
+        made.terminate()
+    raise hosts.none_of(settings, failures)
+
+
+async def _connect(settings: Settings) -> AsyncConnection:
     try:
         made = await asyncpg.connect(
             host=settings.host,

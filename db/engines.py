@@ -11,7 +11,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from db import async_connection, sync_connection
 from db.async_connection import AsyncConnection
-from db.errors import PoolExhausted
+from db.errors import NotPrimary, PoolExhausted
 from db.settings import Pool, Settings
 from db.sync_connection import SyncConnection
 from db.translate import statement_error
@@ -157,8 +157,19 @@ def _watch(engine: Engine, settings: Settings) -> None:
         driver = _driver(used) if used is not None else None
         if driver is not None and _gone(driver):
             context.is_disconnect = True  # an OSError doesn't say so by itself
-        committing = driver is not None and driver.committing
-        return statement_error(error, settings, lost=context.is_disconnect, committing=committing)
+        if driver is None:
+            return statement_error(error, settings, lost=context.is_disconnect)
+        found = statement_error(
+            error,
+            settings,
+            lost=context.is_disconnect,
+            committing=driver.committing,
+            read_only=driver.in_read_only_session,
+            standby=driver.on_standby(),
+        )
+        if isinstance(found, NotPrimary):
+            context.is_disconnect = True  # the pool's other connections lead to the same server
+        return found
 
 
 def _driver(connection: Any) -> Any:

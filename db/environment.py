@@ -1,10 +1,17 @@
-"""One variable at a time: numbers, words, and DATABASE_URL with what it may say. Faults are collected, not raised."""
+"""One variable at a time: numbers, words, and URLs with what they may say. Faults are collected, not raised."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-URL_KEYS = ("host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "connect_timeout")
+URL_KEYS = (
+    *("host", "port", "sslmode", "sslrootcert", "sslcert", "sslkey", "application_name", "connect_timeout"),
+    "target_session_attrs",
+)
+TARGETS = ("read-write", "primary")
+"""What target_session_attrs may say: both mean the server that takes writes, and so they do here."""
+BETWEEN_URLS = re.compile(r",(?=\s*postgres(?:ql)?(?:\+\w+)?://)")
 URL_FORM = "postgresql://user:password@host:5432/database"
 TRUE, FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -17,6 +24,8 @@ class Place:
     password: str = ""
     host: str = ""
     port: int = 5432
+    others: tuple[tuple[str, int], ...] = ()
+    """Further hosts, with their ports."""
     database: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
     """What the URL says after its question mark."""
@@ -76,7 +85,7 @@ class Reader:
 def place(read: Reader) -> Place:
     """Host, login and database: from DATABASE_URL or, where there is none, from the pieces DB_HOST and so on."""
     if url := read.text("DATABASE_URL"):
-        return _from_url(url, read)
+        return _from_url(url, read, "DATABASE_URL")
     names = ("DB_USER", "DB_NAME", "DB_HOST")
     if all(read.text(name) is None for name in names):
         read.faults.append(f"DATABASE_URL: not set; give {URL_FORM}, or DB_USER, DB_PASSWORD, DB_NAME and DB_HOST")
@@ -93,12 +102,35 @@ def place(read: Reader) -> Place:
     )
 
 
-def _from_url(url: str, read: Reader) -> Place:
+def replica_places(read: Reader, primary: Place) -> list[Place]:
+    """The replicas of DATABASE_REPLICA_URL; what a URL leaves out of login and database is the primary's."""
+    name = "DATABASE_REPLICA_URL"
+    places: list[Place] = []
+    for url in BETWEEN_URLS.split(read.text(name) or ""):
+        if not url.strip():
+            continue
+        found = _from_url(url.strip(), read, name, whole=False)
+        if found.others:
+            read.faults.append(f"{name}: names several hosts in one URL; give a URL for each replica")
+        elif not found.host:
+            read.faults.append(f"{name}: names no host; write {URL_FORM}")
+        login = {"user": found.user, "password": found.password} if found.user else _login(primary)
+        places.append(replace(found, **login, database=found.database or primary.database))
+    return places
+
+
+def _login(place: Place) -> dict[str, str]:
+    return {"user": place.user, "password": place.password}
+
+
+def _from_url(url: str, read: Reader, name: str, *, whole: bool = True) -> Place:
+    """What the variable `name` says; with `whole`, it has to name user and database."""
     # What urllib says may quote a piece of the password, and so may a key of a query that began inside it.
-    unreadable = f"DATABASE_URL: can't be read; write {URL_FORM} and percent-encode what is special in the password"
+    unreadable = f"{name}: can't be read; write {URL_FORM} and percent-encode what is special in the password"
     try:
         parts = urlsplit(url)
-        port = parts.port
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        ports = [host.port for host in hosts]
         query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
     except ValueError:
         read.faults.append(unreadable)
@@ -106,29 +138,34 @@ def _from_url(url: str, read: Reader) -> Place:
     if parts.fragment or ("@" in url and "@" not in parts.netloc):
         read.faults.append(unreadable)
         return Place(host="127.0.0.1")
-    read.faults.extend(_url_faults(parts, query))
-    inner = Reader({f"DATABASE_URL: {key}": value for key, value in query.items()}, read.faults)
+    read.faults.extend(_url_faults(parts, query, name, whole))
+    inner = Reader({f"{name}: {key}": value for key, value in query.items()}, read.faults)
+    inner.choice(f"{name}: target_session_attrs", query.get("target_session_attrs"), TARGETS, TARGETS[0])
+    usual = inner.whole(f"{name}: port", 5432, least=1)
+    named = [(unquote(host.hostname or ""), port or usual) for host, port in zip(hosts, ports, strict=True)]
+    first, *others = [(query["host"], named[0][1])] if "host" in query else named
     return Place(
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        host=query.get("host") or unquote(parts.hostname or ""),
-        port=port or inner.whole("DATABASE_URL: port", 5432, least=1),
+        host=first[0],
+        port=first[1],
+        others=tuple(others),
         database=unquote(parts.path.removeprefix("/")),
         query=query,
-        connect_timeout_s=inner.number("DATABASE_URL: connect_timeout", 0, least=0),
+        connect_timeout_s=inner.number(f"{name}: connect_timeout", 0, least=0),
     )
 
 
-def _url_faults(parts: SplitResult, query: Mapping[str, str]) -> list[str]:
+def _url_faults(parts: SplitResult, query: Mapping[str, str], name: str, whole: bool) -> list[str]:
     faults: list[str] = []
     if parts.scheme.split("+")[0] not in ("postgresql", "postgres"):
-        faults.append("DATABASE_URL: must begin with postgresql://")
-    if not parts.username:
-        faults.append(f"DATABASE_URL: names no user; write {URL_FORM}")
-    if not parts.path.removeprefix("/"):
-        faults.append(f"DATABASE_URL: names no database; write {URL_FORM}")
-    if "," in (parts.netloc.rpartition("@")[2] + query.get("host", "")):
-        faults.append("DATABASE_URL: names several hosts; give one")
+        faults.append(f"{name}: must begin with postgresql://")
+    if whole and not parts.username:
+        faults.append(f"{name}: names no user; write {URL_FORM}")
+    if whole and not parts.path.removeprefix("/"):
+        faults.append(f"{name}: names no database; write {URL_FORM}")
+    if "," in query.get("host", ""):
+        faults.append(f"{name}: host= names several hosts; write them before the slash, as in @a:5432,b:5432/database")
     if unknown := sorted(set(query) - set(URL_KEYS)):
-        faults.append(f"DATABASE_URL: unknown key {', '.join(unknown)}; known: {', '.join(URL_KEYS)}")
+        faults.append(f"{name}: unknown key {', '.join(unknown)}; known: {', '.join(URL_KEYS)}")
     return faults

@@ -11,7 +11,8 @@ DatabaseError
  ├─ PoolExhausted            all connections of this process are in use
  ├─ StatementTimeout         a statement ran for longer than it may
  ├─ NotAllowed               a grant or row-level security refuses the statement
- │   └─ CopyRefused             COPY FROM as a login that is subject to row-level security
+ │   ├─ CopyRefused             COPY FROM as a login that is subject to row-level security
+ │   └─ ReadOnlySession         a write in a session that was opened with read_only=True
  ├─ TransactionAborted       a commit after a failed statement: nothing was written
  ├─ IdentityExpired          a user's transaction lasted longer than its identity: nothing was written
  ├─ OutcomeUnknown           the connection was lost during COMMIT: written or not, nobody knows
@@ -19,6 +20,7 @@ DatabaseError
      ├─ SerializationFailure
      ├─ Deadlock
      ├─ SchemaChanged            a migration changed what a prepared statement returns
+     ├─ NotPrimary               the server is a standby, as after a failover: nothing was written
      └─ LostConnection
 
 All else stays what SQLAlchemy raises: a unique key that is taken is still `sqlalchemy.exc.IntegrityError`.
@@ -74,6 +76,10 @@ class CopyRefused(NotAllowed):
     """Use messages.insert, or a login that owns the table."""
 
 
+class ReadOnlySession(NotAllowed):
+    """Open the session without read_only=True."""
+
+
 class TransactionAborted(DatabaseError):
     """Let the first error end the block, or put what may fail into session.begin_nested()."""
 
@@ -100,6 +106,10 @@ class Deadlock(TryAgain):
 
 class SchemaChanged(TryAgain):
     """A migration changed a table under a statement that this connection had prepared."""
+
+
+class NotPrimary(TryAgain):
+    """Name all servers in DATABASE_URL, so that the next connection finds the new primary."""
 
 
 class LostConnection(TryAgain):

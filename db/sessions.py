@@ -11,6 +11,7 @@ from sqlalchemy import event, orm, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext import asyncio as async_orm
 
+from db import writes
 from db.async_connection import AsyncConnection
 from db.errors import DatabaseError, IdentityExpired, SettingsError
 from db.identity import sign
@@ -36,9 +37,10 @@ Signer = Callable[[], tuple[str, int]]
 class Session(orm.Session):
     """A session of psycopg, and what an AsyncSession works with. SQL may be a string, `:name` its parameters."""
 
-    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, settings: Settings, read_only: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.settings = settings
+        self.read_only = read_only
 
     if TYPE_CHECKING:
 
@@ -78,8 +80,8 @@ class Session(orm.Session):
 class BoundSession(Session):
     """A session for one user: each of its transactions begins with an identity, signed when it begins."""
 
-    def __init__(self, *args: Any, signer: Signer, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(*args, settings=settings, **kwargs)
+    def __init__(self, *args: Any, signer: Signer, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.signer = signer
         self.expires_at = math.inf
         """When the transaction's identity ends; counts within it only."""
@@ -163,27 +165,37 @@ def begin(session: Session, transaction: orm.SessionTransaction, connection: Con
         return
     used = connection.connection
     if cast(Any, used.dbapi_connection).autocommit:
-        if not isinstance(session, BoundSession):
+        if not isinstance(session, BoundSession) and not session.read_only:
             return
-        raise DatabaseError("a session bound to a user can't run in AUTOCOMMIT: the identity lasts for a transaction")
+        raise DatabaseError(
+            "a session bound to a user, or read-only, can't run in AUTOCOMMIT: both last for a transaction"
+        )
     driver = used.driver_connection
     token = None
     if isinstance(session, BoundSession):
         token, session.expires_at = session.signer()
     if isinstance(driver, AsyncConnection):
-        driver.identity = token  # it goes with BEGIN, which SQLAlchemy sends with the first statement
+        # Both go with BEGIN, which SQLAlchemy sends with the first statement.
+        driver.identity, driver.in_read_only_session = token, session.read_only
     else:
-        _begin(cast(SyncConnection, driver), token, connection, session.settings)
+        _begin(cast(SyncConnection, driver), token, connection, session)
 
 
-def _begin(driver: SyncConnection, token: str | None, connection: Connection, settings: Settings) -> None:
+@event.listens_for(Session, "after_commit", propagate=True)
+def note_write(session: Session) -> None:
+    """A read-only session that this context opens later shows what was committed here."""
+    if not session.read_only:
+        writes.note()
+
+
+def _begin(driver: SyncConnection, token: str | None, connection: Connection, session: Session) -> None:
     try:
-        driver.begin(token)
+        driver.begin(token, read_only=session.read_only)
     except Exception as error:  # below SQLAlchemy, so nobody translates it
         lost = bool(driver.closed)
         if lost:
             connection.invalidate(error)
-        raise statement_error(error, settings, lost=lost) or error from error
+        raise statement_error(error, session.settings, lost=lost) or error from error
 
 
 @functools.lru_cache(maxsize=1024)

@@ -2,10 +2,11 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, get_args
 
-from db.environment import Reader, place
+from db.environment import Place, Reader, place, replica_places
 from db.errors import SettingsError
 from db.identity import IdentityKeyError, keys
 
@@ -41,6 +42,10 @@ class Settings:
     host: str
     """A name, an address, or the directory of a Unix socket (begins with /); with a connector, what its errors name."""
     port: int = 5432
+    others: tuple[tuple[str, int], ...] = ()
+    """Further hosts and ports; the primary is whichever of all takes writes."""
+    writable: bool = False
+    """A connection is only taken from a server that takes writes; so it is with several hosts."""
     database: str
     sslmode: SslMode = "disable"
     sslrootcert: str | None = None
@@ -63,12 +68,25 @@ class Settings:
     """The first signs. Empty: no session can be bound to a user."""
     identity_lifetime_s: int = 300
     """How long a transaction may last before its identity ends."""
+    replicas: tuple["Settings", ...] = ()
+    """Standbys that serve read-only sessions."""
+    replica_lag_max_s: float = 5
+    """How old what a replica shows may be."""
 
     @property
     def where(self) -> str:
         """The place and the login, for messages: `gaia_app at db.example.com:5432/gaia`."""
-        host = f"{self.host} (socket)" if self.host.startswith("/") else f"{self.host}:{self.port}"
+        hosts = ",".join(f"{host}:{port}" for host, port in ((self.host, self.port), *self.others))
+        host = f"{self.host} (socket)" if self.host.startswith("/") else hosts
         return f"{self.user} at {self.instance or host}/{self.database}"
+
+    @cached_property
+    def each(self) -> tuple["Settings", ...]:
+        """The same for each of its hosts alone."""
+        if not self.others:
+            return (self,)
+        hosts = ((self.host, self.port), *self.others)
+        return tuple(replace(self, host=host, port=port, others=()) for host, port in hosts)
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -81,12 +99,15 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         faults.append("DATABASE_URL: names no host; give user@host or ?host=/directory/of/the/socket")
     recycle_s = read.number("DATABASE_POOL_RECYCLE_S", 3600, least=1)
     timeout_s = read.number("DATABASE_POOL_TIMEOUT_S", 30, least=0)
-    local = connector != "none" or is_local(where.host)  # the connector brings TLS of its own
+    hosts = (where.host, *(host for host, _ in where.others))
+    local = connector != "none" or all(map(is_local, hosts))  # the connector brings TLS of its own
     found = Settings(
         user=where.user,
         password=where.password,
         host=where.host or "127.0.0.1",
         port=where.port,
+        others=where.others,
+        writable=bool(where.others) or "target_session_attrs" in where.query,
         database=where.database,
         sslmode=_sslmode(read, where.query, local),
         sslrootcert=where.query.get("sslrootcert") or read.text("DATABASE_SSLROOTCERT"),
@@ -113,10 +134,12 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         statement_timeout_s=read.number("DATABASE_STATEMENT_TIMEOUT_S", 60, least=0),
         identity_keys=_identity_keys(read),
         identity_lifetime_s=read.whole("GAIA_IDENTITY_LIFETIME_S", 300, least=1, most=LONGEST_IDENTITY_S),
+        replica_lag_max_s=read.number("DATABASE_REPLICA_LAG_MAX_S", 5, least=0.1),
     )
     faults += _tls_faults(found)
+    found = replace(found, replicas=tuple(_replica(read, found, place) for place in replica_places(read, where)))
     if faults:
-        raise SettingsError("\n".join(faults))
+        raise SettingsError("\n".join(dict.fromkeys(faults)))  # a replica may repeat what is wrong with all
     return found
 
 
@@ -134,10 +157,34 @@ def is_local(host: str) -> bool:
         return "." not in host
 
 
-def _sslmode(read: Reader, query: Mapping[str, str], local: bool) -> SslMode:
+def _replica(read: Reader, primary: Settings, where: Place) -> Settings:
+    """As the primary but for its place, and what its URL says about TLS. Google's connector is for the primary only."""
+    found = replace(
+        primary,
+        user=where.user,
+        password=where.password,
+        host=where.host,
+        port=where.port,
+        others=(),
+        writable=False,
+        database=where.database,
+        sslmode=_sslmode(read, where.query, is_local(where.host), "DATABASE_REPLICA_URL"),
+        sslrootcert=where.query.get("sslrootcert") or primary.sslrootcert,
+        sslcert=where.query.get("sslcert") or primary.sslcert,
+        sslkey=where.query.get("sslkey") or primary.sslkey,
+        connector="none",
+        instance=None,
+        application_name=where.query.get("application_name") or primary.application_name,
+        connect_timeout_s=where.connect_timeout_s or primary.connect_timeout_s,
+    )
+    read.faults.extend(fault for fault in _tls_faults(found) if fault not in read.faults)
+    return found
+
+
+def _sslmode(read: Reader, query: Mapping[str, str], local: bool, url: str = "DATABASE_URL") -> SslMode:
     name, given = ("DATABASE_SSLMODE", read.text("DATABASE_SSLMODE"))
     if "sslmode" in query:
-        name, given = "DATABASE_URL: sslmode", query["sslmode"]
+        name, given = f"{url}: sslmode", query["sslmode"]
     mode = read.choice(name, given, SSL_MODES, "disable" if local else "verify-full")
     return next(known for known in get_args(SslMode) if known == mode)
 

@@ -7,8 +7,9 @@ import psycopg
 from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import ExecStatus, TransactionStatus
 
-from db import tls
+from db import hosts, tls
 from db.begin import opening
+from db.errors import DatabaseError, Unreachable
 from db.settings import Settings
 from db.translate import connect_error
 
@@ -18,16 +19,19 @@ HIDDEN_BYTES = b"SELECT pg_size_bytes(current_setting('track_activity_query_size
 class SyncConnection(psycopg.Connection[tuple[Any, ...]]):
     """A psycopg connection that can begin a transaction together with its identity."""
 
+    in_read_only_session: bool = False
+    """The transaction that is on may write nothing."""
     committing: bool = False
     """COMMIT has been sent and not been answered."""
     hidden_bytes: int | None = None
     """How much of a query others see in pg_stat_activity; None until it is asked for."""
 
-    def begin(self, token: str | None) -> None:
+    def begin(self, token: str | None, *, read_only: bool = False) -> None:
         """Begin a transaction for the user of `token` or for nobody, in one round trip; psycopg takes note."""
         if token is not None and self.hidden_bytes is None:
-            self.hidden_bytes = int(self._ask(HIDDEN_BYTES) or 0)
-        self._ask(opening(_begin(self), token, self.hidden_bytes or 0).encode("ascii"))
+            self.hidden_bytes = int(self.ask(HIDDEN_BYTES) or 0)
+        self.in_read_only_session = read_only
+        self.ask(opening(_begin(self), token, self.hidden_bytes or 0, read_only=read_only).encode("ascii"))
 
     def commit(self) -> None:
         """As psycopg's, but a transaction in which a statement failed is an error, not a silent rollback."""
@@ -50,7 +54,11 @@ class SyncConnection(psycopg.Connection[tuple[Any, ...]]):
         poll.register(self.fileno(), select.POLLIN)
         return not poll.poll(0)
 
-    def _ask(self, query: bytes) -> bytes | None:
+    def on_standby(self) -> bool:
+        """Whether its server is a standby, as that said by itself."""
+        return self.pgconn.parameter_status(b"in_hot_standby") == b"on"
+
+    def ask(self, query: bytes) -> bytes | None:
         """The first value of the last result. Below psycopg's cursors, which would begin a transaction before it."""
         result = self.pgconn.exec_(query)
         if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
@@ -59,7 +67,25 @@ class SyncConnection(psycopg.Connection[tuple[Any, ...]]):
 
 
 def connect(settings: Settings, **more: Any) -> SyncConnection:
-    """A new connection; raises Unreachable or LoginRefused. `more` is SQLAlchemy's."""
+    """A new connection; with several hosts to the one that takes writes. `more` is psycopg's.
+
+    Raises Unreachable or LoginRefused.
+    """
+    failures: list[DatabaseError] = []
+    for one in hosts.in_order(settings):
+        try:
+            made = _connect(one, more)
+        except Unreachable as error:
+            failures.append(error)
+            continue
+        if not settings.writable or not made.on_standby():
+            hosts.remember(settings, one)
+            return made
+        made.close()
+    raise hosts.none_of(settings, failures)
+
+
+def _connect(settings: Settings, more: dict[str, Any]) -> SyncConnection:
     try:
         return SyncConnection.connect(
             host=settings.host,

@@ -22,17 +22,25 @@ BY_STATE: Mapping[str, tuple[type[errors.DatabaseError], str]] = {
 }
 """By SQLSTATE, for statements and commits: the class and the sentence."""
 
+READ_ONLY = "25006"
 _NOT_READY = ("57P03", "57P01", "57P02")
 
 
 def statement_error(
-    error: BaseException, settings: Settings, *, lost: bool = False, committing: bool = False
+    error: BaseException,
+    settings: Settings,
+    *,
+    lost: bool = False,
+    committing: bool = False,
+    read_only: bool = False,
+    standby: bool = False,
 ) -> errors.DatabaseError | None:
     """The error of ours for what a statement or a commit met; None for what stays SQLAlchemy's.
 
-    `lost` says that the connection is gone, `committing` that COMMIT had been sent.
+    `lost` says that the connection is gone, `committing` that COMMIT had been sent, `read_only` that the session was
+    opened so, `standby` that the server is one.
     """
-    state, said = _state(error), reason(error, settings)
+    state, said = sqlstate(error), reason(error, settings)
     if lost and committing:
         return errors.OutcomeUnknown(
             f"the connection of {settings.where} was lost during COMMIT: whether it was written isn't known; look"
@@ -47,13 +55,24 @@ def statement_error(
         )
     if state == "0A000" and "cached" in said and "plan" in said:
         return errors.SchemaChanged("the schema changed under a prepared statement: run the transaction again")
+    if state == READ_ONLY and read_only:
+        return errors.ReadOnlySession(f"a session with read_only=True writes nothing ({said}): open it without")
+    if state == READ_ONLY and standby:
+        return errors.NotPrimary(
+            f"{settings.where} is a standby now, as after a failover, and nothing was written: run the transaction"
+            " again; name all servers in DATABASE_URL (@a:5432,b:5432/database), or the new primary"
+        )
+    if state == "40001" and "conflict with recovery" in said:
+        return errors.SerializationFailure(
+            "a change on the primary took away what this replica was reading: run it again"
+        )
     kind, sentence = BY_STATE.get(state or "", (None, ""))
     return kind(sentence.format(said=said)) if kind else None
 
 
 def connect_error(error: BaseException, settings: Settings) -> errors.DatabaseError:
     """The error of ours for what kept a connection from being made."""
-    state, said, where = _state(error), reason(error, settings), settings.where
+    state, said, where = sqlstate(error), reason(error, settings), settings.where
     if state == "28P01" or "password authentication failed" in said or "no password supplied" in said:
         return errors.WrongPassword(f"the password of {where} is wrong: correct it in DATABASE_URL")
     if state == "3D000" or ('database "' in said and "does not exist" in said):
@@ -86,7 +105,7 @@ def reason(error: BaseException, settings: Settings) -> str:
     return line.rstrip(".")
 
 
-def _state(error: BaseException) -> str | None:
+def sqlstate(error: BaseException) -> str | None:
     """SQLSTATE, from whichever of the wrapped errors has one."""
     seen: BaseException | None = error
     while seen is not None:

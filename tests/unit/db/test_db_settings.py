@@ -122,7 +122,7 @@ def test_the_connector_needs_an_instance_and_brings_its_own_tls() -> None:
         ("DATABASE_URL", "postgresql://localhost/d", "names no user"),
         ("DATABASE_URL", "postgresql://u:p@localhost", "names no database"),
         ("DATABASE_URL", "postgresql://u:p@/d", "names no host"),
-        ("DATABASE_URL", "postgresql://u:p@a,b/d", "several hosts"),
+        ("DATABASE_URL", "postgresql://u:p@/d?host=a,b", "several hosts"),
         ("DATABASE_URL", "postgresql://u:p@localhost/d?options=-c", "unknown key options"),
         ("DATABASE_URL", "postgresql://u:p@localhost/d?port=x", "port: 'x' is not a whole number"),
     ],

@@ -1,0 +1,22 @@
+"""When this logical context last committed: an asyncio task with the tasks that it starts, or a thread."""
+
+import math
+import time
+from contextvars import ContextVar
+
+_last: ContextVar[float] = ContextVar("gaia_last_write", default=-math.inf)
+
+
+def note() -> None:
+    """A commit was answered, or was lost; whether it wrote anything isn't known without asking."""
+    _last.set(time.monotonic())
+
+
+def any_yet() -> bool:
+    """Whether there was one."""
+    return _last.get() != -math.inf
+
+
+def last() -> float:
+    """By time.monotonic(); minus infinity without one."""
+    return _last.get()
