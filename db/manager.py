@@ -59,11 +59,10 @@ class DatabaseManager:
         try:
             yield session
             await session.commit()
-        except BaseException:
+        except BaseException as error:
             # Finished even if this task is being cancelled: the connection goes back to the pool clean.
             await asyncio.shield(asyncio.ensure_future(session.close()))
-            if not read_only:
-                writes.note()  # its COMMIT may have been lost on the way back
+            writes.note_unless_undone(error)
             raise
         session.sync_session.close()  # nothing is left to be said to the server
 
@@ -81,9 +80,8 @@ class DatabaseManager:
         try:
             yield session
             session.commit()
-        except BaseException:
-            if not read_only:
-                writes.note()
+        except BaseException as error:
+            writes.note_unless_undone(error)
             raise
         finally:
             session.close()

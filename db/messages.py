@@ -1,4 +1,4 @@
-"""The messages of a campaign: page by page, searched, and written many at a time. For sessions of asyncpg."""
+"""The messages of a campaign: page by page, searched, and written many at a time. Mostly for sessions of asyncpg."""
 
 import datetime as dt
 import json
@@ -11,7 +11,7 @@ from db.errors import CopyRefused
 from db.translate import statement_error
 
 if TYPE_CHECKING:
-    from db.sessions import AsyncSession
+    from db.sessions import AsyncSession, Session
 
 LONGEST_PAGE = 500
 MOST_HITS = 100
@@ -55,7 +55,10 @@ class Hit(NamedTuple):
 
 
 class NewMessage(NamedTuple):
-    """A message to be written. As the backend's login: `user_id` is the session's user and `role` is user."""
+    """A message to be written. As the backend's login: `user_id` is the session's user and `role` is user.
+
+    What the game says itself is a `reply`.
+    """
 
     campaign_id: UUID
     content: str
@@ -129,6 +132,35 @@ async def insert(session: "AsyncSession", rows: Iterable[NewMessage]) -> list[Ke
     return keys
 
 
+async def reply(
+    session: "AsyncSession",
+    campaign_id: UUID,
+    content: str,
+    *,
+    role: str = "assistant",
+    metadata: Mapping[str, Any] | None = None,
+    language: str = "english",
+) -> int:
+    """Write what the game itself says (`role` isn't user) in a campaign that the session's user may write in; its key.
+
+    Raises NotAllowed.
+    """
+    return int(await session.scalar(REPLY, _reply(campaign_id, content, role, metadata, language)))
+
+
+def reply_sync(
+    session: "Session",
+    campaign_id: UUID,
+    content: str,
+    *,
+    role: str = "assistant",
+    metadata: Mapping[str, Any] | None = None,
+    language: str = "english",
+) -> int:
+    """The same for a session of psycopg."""
+    return int(session.scalar(REPLY, _reply(campaign_id, content, role, metadata, language)))
+
+
 async def copy(session: "AsyncSession", rows: Iterable[NewMessage]) -> int:
     """Write `rows` with COPY, as a login that owns the table (migrations, seeds, imports); how many there were.
 
@@ -166,6 +198,18 @@ def _insertable(row: NewMessage, languages: Sequence[str]) -> NewMessage:
     return row
 
 
+def _reply(
+    campaign_id: UUID, content: str, role: str, metadata: Mapping[str, Any] | None, language: str
+) -> Mapping[str, Any]:
+    return {
+        "campaign": campaign_id,
+        "role": role,
+        "content": content,
+        "metadata": _json(metadata),
+        "language": language,
+    }
+
+
 def _json(value: Mapping[str, Any] | None) -> str:
     return json.dumps(value) if value else "{}"
 
@@ -199,6 +243,7 @@ SELECT message_id, created_at, user_id, role, content_snippet, rank FROM game.se
     campaign => :campaign, query => :query, language => :language, prefix => :prefix,
     page_size => :size, after_rank => CAST(:rank AS real), after_id => CAST(:id AS bigint))
 """
+REPLY = "SELECT game.post_reply(:campaign, :role, :content, CAST(:metadata AS jsonb), :language)"
 INSERT = """
 INSERT INTO game.chat_history (campaign_id, user_id, role, content, metadata, language)
 SELECT * FROM unnest(

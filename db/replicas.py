@@ -54,11 +54,12 @@ class Replicas:
         """A replica that shows what this context wrote and everything up to `after`; none of `tried`."""
         began, written = time.monotonic(), writes.last()
         target: int | None = None
+        again = False
         while True:
             now = time.monotonic()
             if target is None:
                 target = self._target(written, after)
-            self._look_again(now, eager=now > began)
+            self._look_again(now, eager=again)
             if target is not None:
                 able = [one for one in self.each if one not in tried and self._refusal(one, now, target) is None]
                 if able:
@@ -68,6 +69,7 @@ class Replicas:
                 self._warn(now)
                 return None
             yield POLL_S
+            again = True
 
     def looking(self) -> Generator[float, None, None]:
         """Look at all servers, as long as that helps to tell how far behind they are."""

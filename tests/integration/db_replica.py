@@ -19,6 +19,8 @@ from tests.integration.db_world import FILL, World
 from tests.postgres import IDENTITY_KEY, PASSWORDS, Database, Server
 
 NAME = "gaia_followed"
+SOURCE = "ALTER SYSTEM SET primary_conninfo = '{}'"
+STANDBY = "SELECT pg_is_in_recovery()"
 
 
 class Pair(World):
@@ -52,6 +54,30 @@ class Pair(World):
             self.at_standby("SELECT pg_wal_replay_resume()")
             self.catch_up()
 
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """The standby receives nothing meanwhile."""
+        with psycopg.connect(self.standby.url(), autocommit=True) as connection:
+            connection.execute(b"ALTER SYSTEM SET primary_conninfo = ''")
+            connection.execute(b"SELECT pg_reload_conf()")
+            while self.at_standby("SELECT count(*) FROM pg_stat_wal_receiver"):
+                time.sleep(0.01)
+            try:
+                yield
+            finally:
+                connection.execute(SOURCE.format(self.primary.url()).encode())
+                connection.execute(b"SELECT pg_reload_conf()")
+                self.catch_up()
+
+    def warm(self, manager: DatabaseManager) -> None:
+        """Wait until the standby serves what `manager` reads."""
+        for _ in range(500):
+            with manager.get_sync_session(read_only=True) as session:
+                if session.scalar(STANDBY):
+                    return
+            time.sleep(0.02)
+        raise AssertionError(manager.check_sync())
+
     def catch_up(self) -> None:
         """Wait until the standby shows all that the primary has."""
         end = self.at_primary("SELECT pg_switch_wal()")
@@ -67,9 +93,9 @@ def one(url: str, statement: str) -> object:
 
 
 @contextmanager
-def followed(**settings: str) -> Iterator[tuple[Database, Server]]:
+def followed() -> Iterator[tuple[Database, Server]]:
     """A primary at head and its standby, both new."""
-    with postgres.running(**settings) as primary, standby_of(primary) as standby:
+    with postgres.running(synchronous_commit="on") as primary, standby_of(primary) as standby:
         database = primary.create(NAME)
         bootstrap.apply(database.url, passwords=PASSWORDS, identity_keys=[IDENTITY_KEY])
         with database.connect() as connection:

@@ -1,6 +1,7 @@
 """What goes wrong on a real server has a name, with both drivers, and a sentence that names the way out."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 
@@ -142,6 +143,20 @@ def test_parameters_are_in_no_error(world: World) -> None:
     with pytest.raises(Exception, match="no_such_column") as told, world.manager().get_sync_session() as session:
         session.execute("SELECT no_such_column, CAST(:secret AS text)", {"secret": "hush-hush"})
     assert "hush" not in str(told.value)
+
+
+def test_health_tells_a_key_that_the_database_does_not_know_and_a_database_without_a_schema(world: World) -> None:
+    wrong = world.manager(GAIA_IDENTITY_KEY="0a" * 32)
+    url = world.database.server.url("postgres")
+    bare = world.manager(DATABASE_URL=url)
+    for manager, told in ((wrong, "doesn't know the key .* of GAIA_IDENTITY_KEY"), (bare, "isn't migrated")):
+        for health in (asyncio.run(manager.check_async()), manager.check_sync()):
+            assert not health.ok and re.search(told, str(health.reason))
+            assert "0a0a" not in str(health.reason)
+    keyless = world.manager(DATABASE_URL=url, GAIA_IDENTITY_KEY="")
+    asks_no_key = world.manager("gaia_migrator")
+    for manager in (keyless, asks_no_key):
+        assert manager.check_sync().ok and asyncio.run(manager.check_async()).ok
 
 
 def test_health_says_whether_the_database_answers_and_why_not(world: World) -> None:

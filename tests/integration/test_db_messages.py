@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 
@@ -64,6 +65,27 @@ def test_a_page_has_a_size_that_makes_sense(world: World) -> None:
     for limit in (0, -1, 501):
         with pytest.raises(ValueError, match="1 to 500"):
             asyncio.run(pages(world, limit))
+
+
+def test_the_game_replies_where_the_user_may_write(world: World) -> None:
+    async def run() -> list[Message]:
+        async with world.manager().get_async_session(ADA) as session:
+            made = await messages.reply(session, HERS, "Roll!", metadata={"dice": 20})
+            found = await messages.history(session, HERS)
+            assert made == found[0].message_id
+            return found
+
+    def run_sync(campaign: UUID, role: str, language: str = "english") -> int:
+        with world.manager().get_sync_session(ADA) as session:
+            return messages.reply_sync(session, campaign, "Night falls.", role=role, language=language)
+
+    (first,) = asyncio.run(run())
+    assert (first.role, first.content, first.metadata, first.user_id) == ("assistant", "Roll!", {"dice": 20}, None)
+    second = run_sync(HERS, role="system", language="german")
+    assert [message.message_id for message in asyncio.run(pages(world, 5))[0]] == [second, first.message_id]
+    for campaign, role in ((HIS, "assistant"), (HERS, "user")):
+        with pytest.raises(errors.NotAllowed):
+            run_sync(campaign, role=role)
 
 
 def test_search_finds_words_and_goes_on_where_it_left_off(world: World) -> None:

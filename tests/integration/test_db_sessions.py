@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -15,6 +16,7 @@ from db import errors
 from db.identity import sign
 from db.manager import DatabaseManager
 from db.models import Campaign, User
+from tests.integration.counting import counting
 from tests.integration.db_world import ADA, BOB, HERS, HIS, NOBODY, VISIBLE, WHO, World, people, world
 from tests.postgres import IDENTITY_KEY
 
@@ -183,44 +185,34 @@ def test_the_token_is_hidden_from_the_apps_other_sessions(world: World) -> None:
         assert "BEGIN" in shown and token not in shown
 
 
-async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: list[int]) -> None:
-    while chunk := await reader.read(65536):
-        seen.append(len(chunk))
-        writer.write(chunk)
-    writer.close()
-    await writer.wait_closed()
+def test_neither_a_user_nor_read_only_takes_a_round_trip_more(world: World) -> None:
+    async def asynchronous(manager: DatabaseManager, user: UUID | None, read_only: bool) -> object:
+        async with manager.get_async_session(user, read_only=read_only) as session:
+            return list(await session.scalars(VISIBLE))
 
+    def in_a_thread(manager: DatabaseManager, user: UUID | None, read_only: bool) -> object:
+        with manager.get_sync_session(user, read_only=read_only) as session:
+            return list(session.scalars(VISIBLE))
 
-def test_a_bound_transaction_takes_no_more_round_trips_than_one_without_a_user(world: World) -> None:
-    sent: list[int] = []
-    served: list[asyncio.Event] = []
+    async def synchronous(*given: Any) -> object:
+        return await asyncio.to_thread(in_a_thread, *given)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        served.append(done := asyncio.Event())
-        up, down = await asyncio.open_connection("127.0.0.1", world.database.server.port)
-        await asyncio.gather(forward(reader, down, sent), forward(up, writer, []))
-        done.set()
-
-    async def messages(read: Callable[[DatabaseManager, UUID | None], Awaitable[object]], user: UUID | None) -> int:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
-            port = proxy.sockets[0].getsockname()[1]
-            url = world.database.url_as("gaia_app").replace(f":{world.database.server.port}/", f":{port}/")
+    async def messages(read: Callable[..., Awaitable[object]], user: UUID | None, read_only: bool) -> int:
+        async with counting(world.database.server.port) as counted:
+            url = world.database.url_as("gaia_app").replace(f":{world.database.server.port}/", f":{counted.port}/")
             manager = world.manager(**ONE, DATABASE_URL=url)
             for _ in range(7):  # psycopg prepares a statement that it has seen five times
-                await read(manager, user)
-            sent.clear()
-            await read(manager, user)
-            count = len(sent)
+                await read(manager, user, read_only)
+            counted.sent.clear()
+            await read(manager, user, read_only)
+            count = len(counted.sent)
             await manager.aclose()
-            while served:
-                await served.pop().wait()
         return count
 
-    async def in_thread(manager: DatabaseManager, user: UUID | None) -> object:
-        return await asyncio.to_thread(sync_users, manager, user)
-
-    for read in (async_users, in_thread):
-        assert asyncio.run(messages(read, ADA)) == asyncio.run(messages(read, None)) == 3
+    for read in (asynchronous, synchronous):
+        for user in (ADA, None):
+            for read_only in (False, True):
+                assert asyncio.run(messages(read, user, read_only)) == 3
 
 
 def test_a_block_commits_at_its_end_and_undoes_what_it_did_when_it_raises(world: World) -> None:

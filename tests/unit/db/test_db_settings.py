@@ -74,6 +74,40 @@ def test_whatever_leaves_it_is_verified_unless_the_settings_say_otherwise(host: 
     assert read(DATABASE_URL=f"postgresql://u:p@{netloc}/d?sslmode=require").sslmode == "require"
 
 
+def test_a_url_may_name_several_hosts_of_which_one_is_the_primary() -> None:
+    found = read(DATABASE_URL="postgresql://u:p@db1:5433,[::1],10.0.0.3:5434/d?port=6000")
+    assert [(one.host, one.port, one.others) for one in found.each] == [
+        *[("db1", 5433, ()), ("::1", 6000, ()), ("10.0.0.3", 5434, ())]
+    ]
+    assert found.writable and all(one.writable and one.password == "p" for one in found.each)
+    assert found.sslmode == "verify-full"  # one of them isn't local
+    assert found.where == "u at db1:5433,::1:6000,10.0.0.3:5434/d"
+    assert not read().writable and read().each == (read(),)
+    assert read(DATABASE_URL=f"{URL}?target_session_attrs=read-write").writable
+
+
+def test_replicas_are_urls_with_the_primarys_login_where_they_name_none() -> None:
+    found = read(
+        DATABASE_REPLICA_URL="postgresql://10.0.0.3/?sslmode=require, postgres://u:a,b@other:5434/d?sslmode=disable",
+        DATABASE_POOL_SIZE="7",
+        DATABASE_REPLICA_LAG_MAX_S="2.5",
+        GAIA_IDENTITY_KEY=KEY,
+    )
+    first, second = found.replicas
+    assert (first.user, first.password, first.host, first.port, first.database, first.sslmode) == (
+        *("gaia_app", "secret", "10.0.0.3", 5432),
+        *("gaia", "require"),
+    )
+    assert (second.user, second.password, second.host, second.port, second.database, second.sslmode) == (
+        *("u", "a,b", "other", 5434),
+        *("d", "disable"),
+    )
+    assert all(one.async_pool.size == 7 and one.identity_keys == (KEY,) for one in found.replicas)
+    assert found.replica_lag_max_s == 2.5 and "a,b" not in repr(found) and "secret" not in repr(found)
+    assert read().replicas == () and read().replica_lag_max_s == 5
+    assert read(DATABASE_REPLICA_URL="postgresql://10.0.0.3").replicas[0].sslmode == "verify-full"
+
+
 def test_pools_of_smaller_tiers_are_settings() -> None:
     found = read(
         DATABASE_POOL_SIZE="4",
@@ -124,6 +158,13 @@ def test_the_connector_needs_an_instance_and_brings_its_own_tls() -> None:
         ("DATABASE_URL", "postgresql://u:p@/d", "names no host"),
         ("DATABASE_URL", "postgresql://u:p@/d?host=a,b", "several hosts"),
         ("DATABASE_URL", "postgresql://u:p@localhost/d?options=-c", "unknown key options"),
+        ("DATABASE_URL", "postgresql://u:p@localhost/d?target_session_attrs=any", "known: read-write, primary"),
+        ("DATABASE_REPLICA_URL", "mysql://localhost/d", "must begin with postgresql://"),
+        ("DATABASE_REPLICA_URL", "postgresql://u:p@/d", "names no host"),
+        ("DATABASE_REPLICA_URL", "postgresql://u:p@a,b/d", "a URL for each replica"),
+        ("DATABASE_REPLICA_URL", "postgresql://a/d?sslmode=prefer", "DATABASE_REPLICA_URL: sslmode"),
+        ("DATABASE_REPLICA_URL", "postgresql://a/d?sslmode=verify-ca", "DATABASE_SSLROOTCERT"),
+        ("DATABASE_REPLICA_LAG_MAX_S", "0", "from 0.1 up (default 5)"),
         ("DATABASE_URL", "postgresql://u:p@localhost/d?port=x", "port: 'x' is not a whole number"),
     ],
 )
@@ -139,6 +180,8 @@ def test_a_password_that_is_not_encoded_is_never_shown(password: str) -> None:
 
 
 def test_all_faults_come_at_once() -> None:
+    bad = {"DATABASE_URL": URL, "DATABASE_SSLMODE": "prefer", "DATABASE_REPLICA_URL": "postgresql://a,postgresql://b"}
+    assert len(faults(bad)) == 1  # though it is wrong for three servers
     assert len(faults({"DATABASE_POOL_SIZE": "x", "DATABASE_ECHO": "x", "DB_USER": "u"})) == 4
 
 

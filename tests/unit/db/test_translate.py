@@ -47,6 +47,18 @@ def test_a_prepared_statement_that_a_migration_overtook_may_run_again() -> None:
     assert statement_error(Refusal("0A000", "COPY FROM not supported with row-level security"), SETTINGS) is None
 
 
+def test_a_write_that_nothing_may_write_says_whether_the_session_or_the_server_is_to_blame() -> None:
+    refused = Refusal("25006", "cannot execute INSERT in a read-only transaction")
+    mine = statement_error(refused, SETTINGS, read_only=True, standby=True)
+    assert type(mine) is errors.ReadOnlySession and isinstance(mine, errors.NotAllowed)
+    moved = statement_error(refused, SETTINGS, standby=True)
+    assert type(moved) is errors.NotPrimary and isinstance(moved, errors.TryAgain)
+    assert "gaia_app at db.example.com:5432/gaia is a standby now" in str(moved)
+    assert statement_error(refused, SETTINGS) is None  # a database that is read-only on purpose
+    undone = statement_error(Refusal("40001", "canceling statement due to conflict with recovery"), SETTINGS)
+    assert type(undone) is errors.SerializationFailure and "this replica" in str(undone)
+
+
 def test_a_connection_lost_in_a_commit_is_another_thing_than_one_lost_before() -> None:
     assert type(statement_error(Refusal(None), SETTINGS, lost=True)) is errors.LostConnection
     assert type(statement_error(Refusal(None), SETTINGS, lost=True, committing=True)) is errors.OutcomeUnknown
