@@ -10,7 +10,7 @@ from db import errors
 from db.manager import DatabaseManager
 from db.sessions import AsyncSession, Session
 from tests import postgres
-from tests.integration.db_replica import NAME, STANDBY, Pair, followed
+from tests.integration.db_replica import NAME, STANDBY, Pair, eventually, followed
 from tests.integration.db_world import ADA, WHO
 
 pytestmark = pytest.mark.postgres
@@ -92,11 +92,8 @@ def test_after_a_failover_the_pools_find_the_new_primary(pair: Pair) -> None:
         assert await asyncio.to_thread(manager.sync_transaction, write, ADA) is False
         assert await stuck.async_transaction(write_async, ADA) is False
         assert await asyncio.to_thread(stuck.sync_transaction, write, ADA) is False
-        await asyncio.sleep(1.1)  # the next look sees that nobody is a standby now
-        assert await read_async(manager) in (True, False)
-        await asyncio.sleep(0.2)
+        assert await asyncio.to_thread(eventually, lambda: not any(one.ok for one in manager.check_sync().replicas))
         assert await read_async(manager) is False
-        assert [one.ok for one in (await manager.check_async()).replicas] == [False, False]
         await manager.aclose()
         await stuck.aclose()
 
@@ -104,11 +101,11 @@ def test_after_a_failover_the_pools_find_the_new_primary(pair: Pair) -> None:
 
 
 def test_without_a_primary_reads_end_when_nobody_knows_any_more_how_old_they_are(pair: Pair) -> None:
-    manager = pair.reading(DATABASE_REPLICA_LAG_MAX_S="1")
+    manager = pair.reading(DATABASE_REPLICA_LAG_MAX_S="3")
     pair.warm(manager)
     postgres._stop(pair.primary.folder)
     ended = time.monotonic()
     assert read(manager) is True
-    time.sleep(max(0, ended + 1.1 - time.monotonic()))
+    time.sleep(max(0, ended + 3.1 - time.monotonic()))
     with pytest.raises(errors.Unreachable):
         read(manager)
