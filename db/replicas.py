@@ -21,6 +21,8 @@ RETRY_S = 2.0
 WAIT_S = 0.05
 """How long a session waits for a replica to catch up; then the primary serves it."""
 POLL_S = 0.001
+SILENCE_S = 1.0
+"""A replica that lets a look wait for so long would let sessions wait."""
 
 log = logging.getLogger("db.replicas")
 Steps = Generator[float, None, "Replica | None"]
@@ -136,6 +138,8 @@ class Replicas:
             return replica.watch.failure
         if look is None:
             return "it hasn't answered yet"
+        if replica.watch.silent_s(now) > SILENCE_S:
+            return f"it hasn't answered for {SILENCE_S:g} s"
         if not look.standby:
             return "it is no standby: it takes writes itself"
         fresh_at = self._history.fresh_at(look.lsn)

@@ -65,6 +65,10 @@ class Watch:
         """Whether a look is wanted that hasn't been answered."""
         return max(self.last.at if self.last else -math.inf, self.failed_at) < self._wanted
 
+    def silent_s(self, now: float) -> float:
+        """How long a look has been waiting for its answer."""
+        return now - self._wanted if self.pending else 0
+
     def fail(self, why: str) -> None:
         """It doesn't serve, as somebody else found out."""
         self.failure, self.failed_at = why, time.monotonic()

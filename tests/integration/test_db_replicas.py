@@ -4,6 +4,8 @@ import asyncio
 import contextvars
 import logging
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -280,6 +282,22 @@ def test_a_replica_that_is_not_there_costs_little_and_the_primary_serves(
     pair.warm(two)
     assert all(read(two) for _ in range(5))
     assert [one.ok for one in two.check_sync().replicas] == [False, True]
+
+
+def test_a_replica_that_hangs_is_passed_over_while_it_does(pair: Pair) -> None:
+    manager = pair.reading(DATABASE_REPLICA_LAG_MAX_S="60")
+    pair.warm(manager)
+    looking = pair.at_standby("SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT CASE WHEN pg_is_in_recovery%'")
+    os.kill(int(str(looking)), signal.SIGSTOP)
+    try:
+        assert eventually(lambda: read(manager) is False)
+        started = time.monotonic()
+        assert [read(manager) for _ in range(5)] == [False] * 5
+        assert time.monotonic() - started < 5
+        assert "hasn't answered for 1 s" in str(manager.check_sync().replicas[0].reason)
+    finally:
+        os.kill(int(str(looking)), signal.SIGCONT)
+    pair.warm(manager)
 
 
 def test_a_read_sends_the_replica_as_little_as_it_would_the_primary_and_the_primary_nothing(pair: Pair) -> None:
