@@ -111,6 +111,25 @@ def verify(stack: StackOption = None, json: JsonOption = False) -> int:
     return _run(json, lambda report: module.verify(report, stack_name=stack))
 
 
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia stats --only locks", "./gaia stats --watch"))
+def stats(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="SECTION", help="Only this section, with every row of it.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, with rates; q ends.")] = False,
+    every_s: Annotated[float, typer.Option("--every", metavar="SECONDS", help="Between two looks of --watch.")] = 2.0,
+    stack: StackOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Show what the database holds, who uses it, and what holds it up."""
+    from ops import stats as module
+
+    return _run(
+        json,
+        lambda report: module.stats(report, stack_name=stack, only=only or [], watch=watch, every_s=every_s),
+    )
+
+
 @app.command(
     rich_help_panel=INSPECT, context_settings=PASS_THROUGH, epilog=_example("./gaia psql", "./gaia psql -c 'select 1'")
 )
