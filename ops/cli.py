@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -385,7 +386,8 @@ def _run(as_json: bool, command: Callable[[Report], int | None]) -> int:
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:
-        sys.stderr.close()
+        # Nobody reads on. What is still to be written goes nowhere, or the last flush would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
     except Exception as error:
         code, said = exits.code_of(error), str(error)
@@ -402,8 +404,6 @@ def _run(as_json: bool, command: Callable[[Report], int | None]) -> int:
 
 
 def _pulumi(arguments: list[str]) -> None:
-    import os
-
     from engine import checkout as places
     from engine.acquire import acquire
     from engine.stack import by_hand

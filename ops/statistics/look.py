@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ops.statistics import sizes
-from ops.statistics.section import Section
+from ops.statistics.section import Kind, Section
 from ops.statistics.statement import shown
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def _answer(connection: Connection, section: Section, database: str) -> Answer:
     try:
         try:
             answer = _asked(connection, section, section.sql, database)
-        except psycopg.errors.LockNotAvailable:
-            if not section.when_locked:
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):
+            if not section.otherwise:
                 raise
-            answer = _asked(connection, section, section.when_locked, database)
+            answer = _asked(connection, section, section.otherwise, database)
     except psycopg.errors.LockNotAvailable:
         answer = Answer(section=section, error="somebody holds a table for himself alone; ./gaia stats --only locks")
     except psycopg.errors.QueryCanceled:
@@ -159,7 +159,8 @@ def _is_counter(answer: Answer) -> bool:
 
 
 def _per_second(answer: Answer, before: dict[str, int], passed_s: float) -> Answer:
-    section = replace(answer.section, columns={**answer.section.columns, "per_second": "rate"})
+    columns: dict[str, Kind] = {**answer.section.columns, "per_second": "rate"}
+    section = replace(answer.section, columns=columns)
     rows = tuple((what, total, _rate(total, before.get(what), passed_s)) for what, total in answer.rows)
     return replace(answer, section=section, rows=rows)
 

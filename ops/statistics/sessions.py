@@ -28,14 +28,19 @@ TRAFFIC = Section(
     name="traffic",
     title="Traffic",
     columns={"what": "text", "total": "count"},
-    sql="""SELECT what, total FROM pg_stat_database d, LATERAL (VALUES
+    # The database's own counters of rows hold what is read of catalogs too, by these questions for one.
+    sql="""SELECT what, total FROM pg_stat_database d, (
+  SELECT sum(seq_tup_read)::bigint AS scanned, sum(idx_tup_fetch)::bigint AS fetched,
+    sum(n_tup_ins)::bigint AS inserted, sum(n_tup_upd)::bigint AS updated, sum(n_tup_del)::bigint AS deleted
+  FROM pg_stat_user_tables
+) AS t, LATERAL (VALUES
   (1, 'transactions committed', d.xact_commit),
   (2, 'transactions rolled back', d.xact_rollback),
-  (3, 'rows read by scans', d.tup_returned),
-  (4, 'rows fetched by index', d.tup_fetched),
-  (5, 'rows inserted', d.tup_inserted),
-  (6, 'rows updated', d.tup_updated),
-  (7, 'rows deleted', d.tup_deleted),
+  (3, 'rows read by scans', t.scanned),
+  (4, 'rows fetched by index', t.fetched),
+  (5, 'rows inserted', t.inserted),
+  (6, 'rows updated', t.updated),
+  (7, 'rows deleted', t.deleted),
   (8, 'blocks read', d.blks_read),
   (9, 'temporary bytes', d.temp_bytes),
   (10, 'deadlocks', d.deadlocks),
@@ -43,7 +48,7 @@ TRAFFIC = Section(
 ) AS counter (number, what, total)
 WHERE d.datname = current_database() ORDER BY number""",
     none="no counters",
-    note="Since the counters began; each look counts as one transaction.",
+    note="Since the counters began; a look counts as one transaction.",
 )
 
 LONG_TRANSACTIONS = Section(
@@ -56,12 +61,12 @@ LONG_TRANSACTIONS = Section(
         "state": "text",
         "open_s": "seconds",
         "waits_for": "text",
-        "statement": "statement",
+        "runs": "statement",
     },
     sql=f"""SELECT pid::text, usename, application_name, state,
   extract(epoch FROM clock_timestamp() - xact_start)::float8 AS open_s,
   wait_event_type || ' ' || wait_event AS waits_for,
-  query AS statement
+  query AS runs
 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
   AND xact_start < clock_timestamp() - interval '{LONG_S} s'
@@ -80,13 +85,13 @@ LOCKS = Section(
         "blocked": "text",
         "user": "text",
         "waits_s": "seconds",
-        "for_lock": "text",
+        "lock": "text",
         "on": "text",
-        "blocker": "text",
-        "blocker_user": "text",
-        "blocker_state": "text",
-        "blocked_statement": "statement",
-        "blocker_statement": "statement",
+        "by": "text",
+        "by_user": "text",
+        "by_state": "text",
+        "blocked_runs": "statement",
+        "by_runs": "statement",
     },
     # pg_blocking_pids locks the lock table for a moment: it is called for those alone who wait.
     sql="""WITH waiting AS MATERIALIZED (
@@ -99,15 +104,15 @@ LOCKS = Section(
 )
 SELECT DISTINCT w.pid::text AS blocked, w.usename AS "user",
   extract(epoch FROM clock_timestamp() - w.since)::float8 AS waits_s,
-  w.mode AS for_lock,
+  replace(w.mode, 'Lock', '') AS lock,
   coalesce(w.relation, w.locktype) AS "on",
-  CASE WHEN blocker.pid = 0 THEN 'prepared' ELSE blocker.pid::text END AS blocker,
-  b.usename AS blocker_user, b.state AS blocker_state,
-  w.query AS blocked_statement, b.query AS blocker_statement
+  CASE WHEN blocker.pid = 0 THEN 'prepared' ELSE blocker.pid::text END AS by,
+  b.usename AS by_user, b.state AS by_state,
+  w.query AS blocked_runs, b.query AS by_runs
 FROM waiting w
 CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) AS blocker (pid)
 LEFT JOIN pg_stat_activity b ON b.pid = blocker.pid
-ORDER BY waits_s DESC, blocked, blocker""",
+ORDER BY waits_s DESC, blocked, by""",
     none="nobody waits for a lock",
     note="on transactionid: for a row that the blocker changed. End a blocker: SELECT pg_terminate_backend(pid);",
 )
@@ -120,13 +125,13 @@ STATEMENTS = Section(
         "total_s": "seconds",
         "mean_ms": "milliseconds",
         "rows": "count",
-        "statement": "statement",
+        "runs": "statement",
     },
     view="""SELECT c.oid::regclass::text FROM pg_class c
 WHERE c.relname = 'pg_stat_statements' AND c.relkind = 'v' ORDER BY 1 LIMIT 1""",
     without_view="pg_stat_statements is not in this database: where the server loads it (shared_preload_libraries;"
     " the embedded server has none), CREATE EXTENSION pg_stat_statements brings it",
-    sql="""SELECT calls, total_exec_time / 1000 AS total_s, mean_exec_time AS mean_ms, rows, query AS statement
+    sql="""SELECT calls, total_exec_time / 1000 AS total_s, mean_exec_time AS mean_ms, rows, query AS runs
 FROM {view}
 WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY total_exec_time DESC LIMIT 50""",

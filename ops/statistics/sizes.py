@@ -26,12 +26,11 @@ TABLES = Section(
 FROM pg_tables
 WHERE schemaname IN ('auth', 'game', 'audit')
 ORDER BY pg_total_relation_size(schemaname||'.'||tablename) DESC""",
-    when_locked=f"""WITH {LOCKED}, named AS (
-  SELECT schemaname, tablename, (quote_ident(schemaname) || '.' || quote_ident(tablename))::regclass AS relation
-  FROM pg_tables WHERE schemaname IN ('auth', 'game', 'audit')
-), sized AS MATERIALIZED (
-  SELECT *, CASE WHEN relation NOT IN (SELECT relation FROM locked) THEN pg_total_relation_size(relation) END AS bytes
-  FROM named
+    otherwise=f"""WITH {LOCKED}, sized AS MATERIALIZED (
+  SELECT n.nspname AS schemaname, c.relname AS tablename,
+    CASE WHEN c.oid NOT IN (SELECT relation FROM locked) THEN pg_total_relation_size(c.oid) END AS bytes
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE c.relkind IN ('r', 'p') AND n.nspname IN ('auth', 'game', 'audit')
 )
 SELECT schemaname, tablename, coalesce(pg_size_pretty(bytes), 'locked') AS size FROM sized ORDER BY bytes DESC""",
     none="no table in the schemas auth, game and audit: run ./gaia up",

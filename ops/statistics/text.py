@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,17 +11,22 @@ from ops.statistics.look import Answer, Look
 from ops.statistics.section import Kind
 
 GAP = "  "
+NOTHING = "-"
+"""For what isn't known."""
 ROWS_SHOWN = 12
 """Rows of a section, where all sections are printed."""
 NARROWEST = 6
 """No column is cut to less while another can be."""
-_CUT: tuple[Kind, ...] = ("text", "statement")
-"""Only words are cut to fit; numbers stand as they are."""
+_CUT: Kind = "text"
+"""Only words are cut to fit, and stand to the left; numbers stand as they are."""
 
 
 def lines(look: Look, *, where: str, width: int | None, every_row: bool) -> list[str]:
     """A look as lines; no longer than ``width`` where one is given."""
-    blocks = [[heading(look, where)], *(block(answer, look, width, every_row=every_row) for answer in look.answers)]
+    blocks = [
+        wrapped(heading(look, where), width),
+        *(block(answer, look, width, every_row=every_row) for answer in look.answers),
+    ]
     whole = [line for each in blocks for line in ("", *each)][1:]
     return [_cut(line, width) if width else line for line in whole]
 
@@ -29,9 +35,9 @@ def heading(look: Look, where: str) -> str:
     """What was looked at, and when."""
     server = look.server
     up = duration((server.at - server.started).total_seconds())
-    counted = moment(server.counted_since, server.at) if server.counted_since else "the beginning"
+    counted = f"; counters since {moment(server.counted_since, server.at)}" if server.counted_since else ""
     kind = "standby, " if server.standby else ""
-    return f"{where}: {kind}PostgreSQL {server.version}, up {up}, at {server.at:%H:%M:%S} UTC; counters since {counted}"
+    return f"{where}: {kind}PostgreSQL {server.version}, up {up}, at {server.at:%H:%M:%S} UTC{counted}"
 
 
 def block(answer: Answer, look: Look, width: int | None, *, every_row: bool) -> list[str]:
@@ -43,17 +49,35 @@ def block(answer: Answer, look: Look, width: int | None, *, every_row: bool) -> 
         return wrapped(f"{section.title}: {answer.absent or section.none}", width)
     rows = answer.rows if every_row else answer.rows[:ROWS_SHOWN]
     cells = [[cell(kind, value, look.server.at) for kind, value in _of(section.columns, row)] for row in rows]
-    found = [section.title, *table(section.columns, cells, width)]
+    found = [section.title, *_with_statements(section.columns, cells, width)]
     if len(rows) < len(answer.rows):
         found.append(f"… {len(answer.rows) - len(rows)} more: ./gaia stats --only {section.name}")
     return found + (wrapped(f"({section.note})", width) if every_row and section.note else [])
+
+
+def _with_statements(columns: Mapping[str, Kind], cells: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """The table, with each row's statements on lines of their own below it: no column is wide enough for SQL."""
+    kept = [kind != "statement" for kind in columns.values()]
+    narrow: dict[str, Kind] = {name: kind for name, kind in columns.items() if kind != "statement"}
+    found = table(narrow, [list(itertools.compress(row, kept)) for row in cells], width)
+    if all(kept):
+        return found
+    whole = found[:1]
+    for line, row in zip(found[1:], cells, strict=True):
+        whole.append(line)
+        whole += [
+            f"    {name}: {text}"
+            for (name, kind), text in zip(columns.items(), row, strict=True)
+            if kind == "statement" and text != NOTHING
+        ]
+    return whole
 
 
 def table(columns: Mapping[str, Kind], cells: Sequence[Sequence[str]], width: int | None) -> list[str]:
     """A heading and rows, aligned: numbers to the right."""
     natural = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     widths = _fitting(natural, list(columns.values()), width) if width else natural
-    left = [kind in _CUT for kind in columns.values()]
+    left = [kind == _CUT for kind in columns.values()]
     return [
         GAP.join(
             _cut(text, size).ljust(size) if to_left else _cut(text, size).rjust(size)
@@ -66,7 +90,7 @@ def table(columns: Mapping[str, Kind], cells: Sequence[Sequence[str]], width: in
 def cell(kind: Kind, value: Any, now: dt.datetime) -> str:
     """A value as people read it."""
     if value is None:
-        return "-"
+        return NOTHING
     if kind == "count":
         return f"{value:,}"
     if kind == "rate":
@@ -121,7 +145,7 @@ def _fitting(natural: list[int], kinds: list[Kind], width: int) -> list[int]:
     """Widths that fit: the widest column of words gives first."""
     widths = list(natural)
     over = sum(widths) + len(GAP) * (len(widths) - 1) - width
-    words = [position for position, kind in enumerate(kinds) if kind in _CUT]
+    words = [position for position, kind in enumerate(kinds) if kind == _CUT]
     while over > 0 and words:
         widest = max(words, key=lambda position: widths[position])
         if widths[widest] <= NARROWEST:
