@@ -183,6 +183,14 @@ def url(bench: Bench) -> Iterator[Sides]:
 
 
 @contextmanager
+def stats(bench: Bench) -> Iterator[Sides]:
+    """Every section of the statistics, against the shortest command that needs the login as well."""
+    with bench.local_up():
+        bench.copy.gaia("seed", "--users", "300", "--messages", "100000")
+        yield Side(run=lambda: bench.copy.gaia("stats")), Side(run=lambda: bench.copy.gaia("url"))
+
+
+@contextmanager
 def launcher(bench: Bench) -> Iterator[Sides]:
     """The shortest command, through the launcher and without it."""
     by_hand = (bench.copy.python, "-P", "-m", "ops", "--help")
@@ -208,6 +216,7 @@ CASES = {
     ),
     "prod-preview": Case(open=prod_preview, bars=(Bar(measure="ratio", at_most=1.4),)),
     "url": Case(open=url, bars=(Bar(measure="seconds", at_most=0.8),)),
+    "stats": Case(open=stats, bars=(Bar(measure="added seconds", at_most=0.5),)),
     "launcher": Case(open=launcher, bars=(Bar(measure="added seconds", at_most=0.15),)),
 }
 

@@ -37,6 +37,8 @@ PROMISED = [
     "destroy",
     "status",
     "verify",
+    "stats",
+    "secrets",
     "psql",
     "url",
     "env",
