@@ -21,7 +21,7 @@ SELECT CASE WHEN grouping(state) = 1 THEN 'all' ELSE state END AS state,
   extract(epoch FROM clock_timestamp() - min(state_change))::float8 AS longest_s
 FROM client GROUP BY ROLLUP (state) ORDER BY grouping(state), 2 DESC""",
     none="nobody is connected",
-    note="Of all databases of the server, this session left out; longest_s: for how long the longest is in that state.",
+    note="Of all databases of the server, this session left out; longest: for how long one has been in that state.",
 )
 
 TRAFFIC = Section(

@@ -67,10 +67,9 @@ PARTITIONS = Section(
         "partitions": "count",
         "size_bytes": "bytes",
         "rows": "count",
-        "first": "text",
         "last": "text",
-        "next_missing": "text",
-        "default_rows": "count",
+        "missing": "text",
+        "in_default": "count",
     },
     sql=f"""WITH {LOCKED}, leaf AS MATERIALIZED (
   SELECT i.inhparent AS parent, c.oid AS relation, substring(c.relname FROM '_(\\d{{4}}_\\d{{2}})$') AS month,
@@ -83,18 +82,17 @@ SELECT p.partrelid::regclass::text AS parent,
   count(leaf.relation)::bigint AS partitions,
   sum(leaf.bytes)::bigint AS size_bytes,
   sum(leaf.rows)::bigint AS rows,
-  replace(min(month), '_', '-') AS first,
   replace(max(month), '_', '-') AS last,
   CASE WHEN count(month) > 0 THEN (
     SELECT to_char(min(wanted), 'YYYY-MM')
     FROM generate_series(date_trunc('month', now() AT TIME ZONE 'UTC'), now() AT TIME ZONE 'UTC' + interval '5 years',
       interval '1 month') AS wanted
     WHERE to_char(wanted, 'YYYY_MM') <> ALL (array_remove(array_agg(month), NULL))
-  ) END AS next_missing,
-  CASE WHEN p.partdefid <> 0 THEN pg_stat_get_live_tuples(p.partdefid) END AS default_rows
+  ) END AS missing,
+  CASE WHEN p.partdefid <> 0 THEN pg_stat_get_live_tuples(p.partdefid) END AS in_default
 FROM pg_partitioned_table p LEFT JOIN leaf ON leaf.parent = p.partrelid
 GROUP BY p.partrelid, p.partdefid
 ORDER BY 3 DESC NULLS FIRST, 1""",
     none="no table is partitioned",
-    note="next_missing is the first month from now on that has no partition; ./gaia up makes a year ahead.",
+    note="missing: the first month from now on that has no partition; ./gaia up makes a year ahead.",
 )

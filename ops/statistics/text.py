@@ -17,6 +17,8 @@ ROWS_SHOWN = 12
 """Rows of a section, where all sections are printed."""
 NARROWEST = 6
 """No column is cut to less while another can be."""
+_UNITS: Mapping[Kind, str] = {"bytes": "_bytes", "seconds": "_s", "milliseconds": "_ms", "percent": "_percent"}
+"""What a column's heading goes without, as its cells say it."""
 _CUT: Kind = "text"
 """Only words are cut to fit, and stand to the left; numbers stand as they are."""
 
@@ -75,7 +77,8 @@ def _with_statements(columns: Mapping[str, Kind], cells: Sequence[Sequence[str]]
 
 def table(columns: Mapping[str, Kind], cells: Sequence[Sequence[str]], width: int | None) -> list[str]:
     """A heading and rows, aligned: numbers to the right."""
-    natural = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    headings = [name.removesuffix(_UNITS.get(kind, "")) for name, kind in columns.items()]
+    natural = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     widths = _fitting(natural, list(columns.values()), width) if width else natural
     left = [kind == _CUT for kind in columns.values()]
     return [
@@ -83,7 +86,7 @@ def table(columns: Mapping[str, Kind], cells: Sequence[Sequence[str]], width: in
             _cut(text, size).ljust(size) if to_left else _cut(text, size).rjust(size)
             for text, size, to_left in zip(row, widths, left, strict=True)
         ).rstrip()
-        for row in (list(columns), *cells)
+        for row in (headings, *cells)
     ]
 
 
@@ -96,9 +99,9 @@ def cell(kind: Kind, value: Any, now: dt.datetime) -> str:
     if kind == "rate":
         return f"{value:,.1f}"
     if kind == "percent":
-        return f"{value:.1f}"
+        return f"{value:.1f} %"
     if kind == "milliseconds":
-        return f"{value:,.2f}"
+        return f"{value:,.2f} ms"
     if kind == "bytes":
         return amount(value)
     if kind == "seconds":

@@ -74,9 +74,9 @@ def test_where_it_is_piped_nothing_is_cut_and_columns_stand_in_line() -> None:
 def test_numbers_stand_to_the_right_under_their_name() -> None:
     rows = (("active", 3, 1.5, 0.25), ("all", 1_200, 60.0, None))
     assert text.table(SESSIONS.columns, [_cells(SESSIONS, row) for row in rows], 80) == [
-        "state   sessions  of_limit_percent  longest_s",
-        "active         3               1.5      0.2 s",
-        "all        1,200              60.0          -",
+        "state   sessions  of_limit  longest",
+        "active         3     1.5 %    0.2 s",
+        "all        1,200    60.0 %        -",
     ]
 
 
@@ -85,8 +85,8 @@ def test_statements_stand_below_their_row_because_no_column_is_wide_enough() -> 
     lines = text.lines(a_look(Answer(section=STATEMENTS, rows=(row,))), where="local", width=80, every_row=False)
     assert lines[2:] == [
         "Slow statements",
-        "calls  total_s  mean_ms  rows",
-        "    2    1.5 s   750.00     4",
+        "calls  total       mean  rows",
+        "    2  1.5 s  750.00 ms     4",
         "    runs: SELECT ?",
     ]
 
