@@ -44,6 +44,7 @@ app = typer.Typer(
     help="Gaia's PostgreSQL 16: one command to a running, migrated database.",
     epilog=_EXIT_CODES,
 )
+secrets_app = typer.Typer(cls=_InOrder, no_args_is_help=True, help="The file of secrets that the backend's tools read.")
 migrate_app = typer.Typer(cls=_InOrder, no_args_is_help=True, help="Alembic's commands against a stack's database.")
 
 
@@ -181,6 +182,25 @@ def outputs(
     from ops import contract
 
     return _run(json, lambda report: contract.outputs(report, stack_name=stack, form=form))
+
+
+@secrets_app.command(
+    "render", epilog=_example("./gaia secrets render", "./gaia secrets render --file prod.secrets.env")
+)
+def secrets_render(
+    stack: StackOption = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Instead of secrets/.secrets.env in the checkout.")
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Write DB_*, DATABASE_URL and GAIA_IDENTITY_KEY to a file, encrypted by sops."""
+    from ops import secrets_file
+
+    return _run(json, lambda report: secrets_file.render(report, stack_name=stack, file=file))
+
+
+app.add_typer(secrets_app, name="secrets", rich_help_panel=INSPECT, epilog=_example("./gaia secrets render"))
 
 
 @app.command(rich_help_panel=INSPECT, epilog=_example("./gaia logs -n 50", "./gaia logs --follow"))
