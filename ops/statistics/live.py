@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,8 @@ def watch(
 ) -> None:
     """Show a look every ``every_s`` until q is pressed, Ctrl-C, or nobody reads on. Raises as ``connect`` does."""
     watched = Watched(connect, sections)
+    # A terminal that is left on the other screen, without echo, is no end.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             if sys.stdout.isatty():
@@ -79,6 +82,7 @@ def watch(
             else:
                 _in_turn(watched, where, every_s, every_row)
     finally:
+        signal.signal(signal.SIGTERM, before)
         watched.close()
 
 

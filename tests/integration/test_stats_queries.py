@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -23,6 +33,7 @@ from tests.postgres import PASSWORDS, SUPERUSER, Database
 
 pytestmark = pytest.mark.postgres
 
+ROOT = Path(__file__).resolve().parents[2]
 WAIT_S = 10.0
 
 
@@ -166,7 +177,7 @@ def test_it_holds_no_lock_between_its_questions(database: Database) -> None:
             held = connection.execute(
                 "SELECT relation::regclass::text FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'"
             ).fetchall()
-    assert [name for (name,) in held if not name.startswith("pg_")] == []
+    assert held == [("pg_locks",)], "of the query that asks for them"
 
 
 def test_a_long_transaction_is_listed_with_what_it_ran_last(
@@ -376,6 +387,59 @@ def test_a_live_view_goes_on_when_the_server_drops_its_session(database: Databas
         watched.close()
     assert not watched.lost and found
     assert list(found.answers[0].section.columns) == ["what", "total", "per_second"]
+
+
+@contextlib.contextmanager
+def live_view(database: Database) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The live view in a terminal of 80 columns; with the end that a person sits at."""
+    code = (
+        "import os; from ops import stats; from ops.statistics import live; from ops.stacks import Login;"
+        f"login = Login(host='127.0.0.1', port={database.server.port}, database='{database.name}', user='{SUPERUSER}',"
+        " password=os.environ['SECRET']);"
+        "live.watch(lambda: stats.connect(login), stats.chosen([]), where='here', every_s=0.3, every_row=False)"
+    )
+    person, program = pty.openpty()
+    fcntl.ioctl(program, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environment = {**os.environ, "SECRET": database.server.password, "TERM": "xterm"}
+    environment.pop("COLUMNS", None)
+    environment.pop("LINES", None)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdin=program, stdout=program, stderr=program
+    )
+    try:
+        yield process, person
+    finally:
+        process.kill()
+        process.wait()
+        os.close(program)
+        os.close(person)
+
+
+def read_until(terminal: int, words: bytes) -> bytes:
+    """What a program showed, up to these words."""
+    seen, deadline = b"", time.monotonic() + 60
+    while words not in seen and time.monotonic() < deadline:
+        if select.select([terminal], [], [], 0.2)[0]:
+            seen += os.read(terminal, 65536)
+    return seen
+
+
+@pytest.mark.parametrize("end", ["q", "SIGINT", "SIGTERM"])
+def test_the_live_view_leaves_the_terminal_as_it_was(database: Database, end: str) -> None:
+    with live_view(database) as (process, terminal):
+        before = termios.tcgetattr(terminal)
+        seen = read_until(terminal, b"q ends")
+        assert b"\x1b[?1049h" in seen and b"here: PostgreSQL 16" in seen and b"page 1 of " in seen
+        assert termios.tcgetattr(terminal) != before, "keys are read without Enter"
+        os.write(terminal, b" ")
+        assert b"page 2 of " in read_until(terminal, b"page 2 of ")
+        if end == "q":
+            os.write(terminal, b"q")
+        else:
+            process.send_signal(signal.Signals[end])
+        assert b"\x1b[?1049l" in read_until(terminal, b"\x1b[?1049l")
+        assert process.wait(timeout=30) == 0
+        assert termios.tcgetattr(terminal) == before
 
 
 def test_all_of_it_takes_less_than_half_a_second(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,3 +202,21 @@ def test_starting_the_command_line_imports_nothing_slow(name: str) -> None:
     lines = Path(sys.modules[name].__file__ or "").read_text(encoding="utf-8").splitlines()
     imported = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))}
     assert not SLOW & imported
+
+
+def test_when_nobody_reads_on_a_command_ends_without_a_word() -> None:
+    endless = "import sys; from ops import cli; "
+    endless += "code = cli._run(False, lambda _: [print('x' * 9999, flush=True) for _ in iter(int, 1)]); "
+    endless += "sys.stdout.flush(); sys.exit(code)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", endless],
+        cwd=Path(__file__).resolve().parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout and process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=60), said) == (exits.FAILED, b"")
