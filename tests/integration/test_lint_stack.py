@@ -24,7 +24,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def at(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setattr(stacks, "login", lambda _stack, *, as_app: SimpleNamespace(url=url))
+    monkeypatch.setattr(stacks, "logins", lambda _stack: SimpleNamespace(superuser=SimpleNamespace(url=url)))
 
 
 def test_a_database_at_head_is_looked_at(
@@ -50,10 +50,10 @@ def test_a_database_behind_head_is_not_looked_at_and_the_last_line_says_so(
 def test_a_stack_that_is_not_up_matters_only_if_it_was_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def down(_stack: object, *, as_app: bool) -> None:
+    def down(_stack: object) -> None:
         raise Missing("stack local is not up: run ./gaia up --stack local")
 
-    monkeypatch.setattr(stacks, "login", down)
+    monkeypatch.setattr(stacks, "logins", down)
     assert lint.lint(Report(), stack_name=None) == exits.FINE
     assert "stack local is not up, so no database was looked at" in capsys.readouterr().out
     with pytest.raises(Missing):
