@@ -7,6 +7,7 @@ the text it was made from, and what was set by hand since then is carried over w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -57,16 +58,28 @@ def _carried(new: dict[str, Any], old: dict[str, Any], own: dict[str, Any]) -> d
     return carried
 
 
-def set_value(checkout: Checkout, stack: str, path: str, text: str) -> None:
-    """Set one value, such as ``database.port`` to ``5433``, in the working copy alone. Raises ``ValueUnreadable``."""
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
-        raise ValueUnreadable(f"--set {path}={text}: the value is not valid YAML; put it in quotes") from None
+def set_values(checkout: Checkout, stack: str, texts: Iterable[tuple[str, str]]) -> None:
+    """Set values, such as ``database.port`` to ``5433``, in the working copy alone: all of them or none.
+
+    Raises ``ValueUnreadable``.
+    """
     refresh(checkout, stack)
     copy = checkout.working_copy(stack)
     document = _document(copy.read_text(encoding="utf-8"))
     config = _config(document)
+    for path, text in texts:
+        _set(config, path, _value(path, text))
+    write(copy, yaml.safe_dump({**document, "config": config}, sort_keys=False), mode=0o600)
+
+
+def _value(path: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):
+        raise ValueUnreadable(f"--set {path}={text}: the value is not valid YAML; put it in quotes") from None
+
+
+def _set(config: dict[str, Any], path: str, value: Any) -> None:
     key, *rest = path.split(".")
     name = f"gaia-db:{key}"
     if rest:
@@ -78,7 +91,6 @@ def set_value(checkout: Checkout, stack: str, path: str, text: str) -> None:
         config[name] = section
     else:
         config[name] = value
-    write(copy, yaml.safe_dump({**document, "config": config}, sort_keys=False), mode=0o600)
 
 
 def forget_salt(checkout: Checkout, stack: str) -> None:

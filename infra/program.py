@@ -35,14 +35,14 @@ def deploy() -> None:
 
 
 def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
-    from infra.local.password import IdentityKey, Password
-    from infra.local.schema import APP_USER, Schema, SchemaArgs
+    from infra.local import logins
+    from infra.local.password import Password
+    from infra.local.schema import Schema, SchemaArgs
     from migrations.connection import login_url
 
     stack, database = loaded.settings, loaded.settings.database
     superuser_password = Password("superuser-password", loaded.password)
-    app_password = Password("app-password")
-    identity_key = IdentityKey("identity-key")
+    app = logins.declare(stack.rotation)
     server, identity, host, container, start_timeout_s = _server(stack, superuser_password.value)
     schema = Schema(
         "schema",
@@ -53,17 +53,16 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
             database=database.name,
             superuser=database.user,
             password=superuser_password.value,
-            app_password=app_password.value,
-            identity_key=identity_key.value,
+            app=app,
             retention=database.retention,
             start_timeout_s=start_timeout_s,
             container=container,
         ),
         opts=pulumi.ResourceOptions(depends_on=[server]),
     )
-    app_url = app_password.value.apply(
+    app_url = app.current_password.apply(
         lambda password: login_url(
-            user=APP_USER, password=password, host=host, port=database.port, database=database.name
+            user=stack.rotation.current, password=password, host=host, port=database.port, database=database.name
         )
     )
     return outputs.StackOutputs(
@@ -72,7 +71,7 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
         host=host,
         port=database.port,
         database=database.name,
-        app_user=APP_USER,
+        app_user=stack.rotation.current,
         schema_revision=schema.revision,
         max_connections=database.tuning.max_connections,
         pool_size=database.pool.size,

@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from infra.gcp import rules as gcp_rules
 from infra.gcp.settings import DATABASE_DEFAULTS, Gcp
+from infra.rotation import Rotation
 from infra.setting_types import (
     STRICT,
     DockerName,
@@ -119,6 +120,7 @@ class Docker:
     stop_timeout_s: Positive = 60
     shm_size_mb: Annotated[int, Field(ge=64)] = 256
     start_timeout_s: Positive = 60
+    rotation: Rotation = field(default_factory=Rotation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,7 @@ class Embedded:
     __pydantic_config__ = STRICT
 
     start_timeout_s: Positive = 60
+    rotation: Rotation = field(default_factory=Rotation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,12 @@ class Settings:
     docker: Docker | None = None
     embedded: Embedded | None = None
     gcp: Gcp | None = None
+
+    @property
+    def rotation(self) -> Rotation:
+        """Whose turn it is, of the stack's own target."""
+        section = self.docker or self.embedded or self.gcp
+        return section.rotation if section else Rotation()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,11 +349,19 @@ def _user_is_free(settings: Settings) -> str | None:
     )
 
 
+def _identity_has_a_previous_key(settings: Settings) -> str | None:
+    if settings.rotation.identity_turn > 1 or not settings.rotation.retire_previous_identity:
+        return None
+    key = f"{settings.target}.rotation.retire_previous_identity"
+    return f"{key}: on turn 1 there is no previous key; set it to false"
+
+
 RULES: tuple[Callable[[Settings], str | None], ...] = (
     _pool_within_connections,
     _cache_holds_buffers,
     _database_is_ours,
     _user_is_free,
+    _identity_has_a_previous_key,
 )
 """What single values can't tell: each rule returns a fault, or None."""
 

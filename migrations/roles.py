@@ -50,6 +50,9 @@ ROLES = (
 
 LOGINS = tuple(role.name for role in ROLES if role.login)
 
+APP_LOGINS = tuple(role.name for role in ROLES if role.member_of == "gaia_backend")
+"""The backend's, which take turns."""
+
 _NEEDED_TO_SET_UP = frozenset({"CREATEROLE", "CREATEDB"})
 """What the login that sets up the roles keeps where it is no superuser: without CREATEROLE it could do so once."""
 

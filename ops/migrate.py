@@ -22,7 +22,7 @@ def upgrade(report: Report, *, stack_name: str | None, revision: str) -> int:
     url = logins.superuser.url
     with locks.held(stack.checkout, stack.name, "./gaia migrate", report.say):
         if revision == "head":
-            keys = [logins.identity_key]
+            keys = logins.identity_keys
             applied = bootstrap.apply(url, passwords={}, identity_keys=keys, on_event=_teller(report))
             return _moved(report, stack.name, applied.result, list(applied.roles))
         return _moved(report, stack.name, runner.upgrade(url, revision, on_event=_teller(report)), [])

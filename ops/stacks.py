@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LOCAL_STACKS = ("dev", "local")
 SCHEMA_TYPE = "pulumi-python:dynamic/gaia:Schema"
-APP_USER = "gaia_app"
 Say = Callable[[str], None]
 
 
@@ -53,14 +52,20 @@ class Logins:
     stack: str
     superuser: Login
     app: Login
-    key: str | None = field(repr=False)
+    keys: tuple[str, ...] = field(repr=False)
+    """The first signs; the one before it counts while a rotation lasts."""
 
     @property
     def identity_key(self) -> str:
         """What identities are signed with. Raises ``Missing`` where the state is from before there were keys."""
-        if not self.key:
+        return self.identity_keys[0]
+
+    @property
+    def identity_keys(self) -> tuple[str, ...]:
+        """All that the database is to believe. Raises ``Missing``."""
+        if not self.keys:
             raise Missing(f"stack {self.stack} has no identity key yet: run ./gaia up --stack {self.stack}")
-        return self.key
+        return self.keys
 
 
 def open_stack(name: str | None, say: Say) -> Stack:
@@ -143,8 +148,12 @@ def logins(stack: Stack) -> Logins:
         password=schema["password"],
         container=schema.get("container"),
     )
-    app = replace(superuser, user=APP_USER, password=schema["app_password"])
-    return Logins(stack=stack.name, superuser=superuser, app=app, key=schema.get("identity_key"))
+    from migrations.roles import APP_LOGINS
+
+    # A state from before there were turns names no user.
+    app = replace(superuser, user=schema.get("app_user") or APP_LOGINS[0], password=schema["app_password"])
+    keys = tuple((schema.get("identity_key") or "").split(","))
+    return Logins(stack=stack.name, superuser=superuser, app=app, keys=keys if all(keys) else ())
 
 
 def is_up(stack: Stack) -> bool:

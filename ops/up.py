@@ -95,8 +95,7 @@ def _with_changes(checkout: Checkout, name: str, pairs: list[tuple[str, str]]) -
     working_copy.refresh(checkout, name)
     before = checkout.working_copy(name).read_text(encoding="utf-8")
     try:
-        for path, text in pairs:
-            working_copy.set_value(checkout, name, path, text)
+        working_copy.set_values(checkout, name, pairs)
         yield stacks.read_settings(checkout, name)
     except Exception:
         working_copy.take_back(checkout, name, before)

@@ -11,24 +11,19 @@ from pulumi_gcp import sql
 from infra.gcp import settings
 from infra.gcp.instance import Instance
 from infra.gcp.place import Place
+from infra.rotation import Rotation
 
-APP_LOGINS = ("gaia_app", "gaia_app_b")
 MIGRATOR = "gaia_migrator"
 PASSWORD_LENGTH, KEY_BYTES = 32, 32
 _GROUPS = {"CLOUD_IAM_USER": "gaia_readonly", "CLOUD_IAM_SERVICE_ACCOUNT": "gaia_backend"}
 """What the database lets each kind of IAM user do."""
 
 
-def login_of(turn: int) -> str:
-    """Whose turn it is: ``gaia_app`` on the first, third, …, ``gaia_app_b`` on the others."""
-    return APP_LOGINS[(turn - 1) % 2]
-
-
 @dataclass(frozen=True, kw_only=True)
 class LoginsArgs:
     place: Place
     database: str
-    rotation: settings.Rotation
+    rotation: Rotation
     access: settings.Access
     instance: Instance
 
@@ -75,7 +70,7 @@ class Logins(pulumi.ComponentResource):
             deletion_policy="ABANDON",
             opts=pulumi.ResourceOptions(parent=self, protect=args.place.protect),
         )
-        self.current, self.other = login_of(turn), login_of(turn + 1)
+        self.current, self.other = args.rotation.current, args.rotation.other
         self.current_password = self._app_password(turn)
         self.migrator_password = self._password("migrator-password")
         self.other_password = (
@@ -135,11 +130,8 @@ class Logins(pulumi.ComponentResource):
         ]
 
     def _identity_keys(self) -> pulumi.Output[str]:
-        rotation = self._args.rotation
-        turns = [rotation.identity_turn]
-        if rotation.identity_turn > 1 and not rotation.retire_previous_identity:
-            turns.append(rotation.identity_turn - 1)
-        return pulumi.Output.all(*(self._key(f"identity-key-{turn}") for turn in turns)).apply(",".join)
+        keys = (self._key(f"identity-key-{turn}") for turn in self._args.rotation.identity_turns)
+        return pulumi.Output.all(*keys).apply(",".join)
 
     def _key(self, name: str) -> pulumi.Output[str]:
         return pulumi_random.RandomBytes(name, length=KEY_BYTES, opts=pulumi.ResourceOptions(parent=self)).hex

@@ -13,7 +13,8 @@ from pulumi_gcp import cloudrunv2
 from infra.gcp import settings
 from infra.gcp.apis import Apis
 from infra.gcp.database_job import Reach, Work, template
-from infra.gcp.logins import APP_LOGINS
+from infra.rotation import Rotation
+from migrations.roles import APP_LOGINS
 
 NAME = "gaia-db-migrate"
 _PASSWORD_VARIABLES: dict[str, str] = dict(zip(APP_LOGINS, ("GAIA_APP_PASSWORD", "GAIA_APP_PASSWORD_B"), strict=True))
@@ -24,7 +25,7 @@ class MigrationJobArgs:
     reach: Reach
     image: str
     job: settings.MigrationJob
-    rotation: settings.Rotation
+    rotation: Rotation
     account: str
     app_login: str
     """The login whose turn it is."""
@@ -92,7 +93,7 @@ def run_token(
     image: str,
     revision: str,
     job: settings.MigrationJob,
-    rotation: settings.Rotation,
+    rotation: Rotation,
     iam_logins: Mapping[str, str],
 ) -> str:
     """The same text as long as the job has nothing new to do. With the job's name it stays below 63 characters."""

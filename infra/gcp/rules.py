@@ -222,11 +222,6 @@ def _iam(database: Database, gcp: Gcp) -> Iterator[str]:
         yield f"gcp.access.{key}: needs gcp.instance.iam_authentication; turn it on, or take this out"
 
 
-def _rotation(database: Database, gcp: Gcp) -> Iterator[str]:
-    if gcp.rotation.retire_previous_identity and gcp.rotation.identity_turn == 1:
-        yield "gcp.rotation.retire_previous_identity: on turn 1 there is no previous key; set it to false"
-
-
 def _schedules(database: Database, gcp: Gcp) -> Iterator[str]:
     if not gcp.exports.days or len(set(gcp.exports.days)) < len(gcp.exports.days):
         yield "gcp.exports.days: must name at least one weekday, and each once"
@@ -267,7 +262,6 @@ RULES: tuple[Rule, ...] = (
     _reach,
     _own_key,
     _iam,
-    _rotation,
     _schedules,
     _names,
 )

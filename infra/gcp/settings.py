@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from infra.rotation import Rotation
 from infra.setting_types import STRICT, Natural, Positive, matches
 
 Region = Annotated[str, matches(r"[a-z]+-[a-z]+[0-9]{1,2}", "a region such as us-west1")]
@@ -203,18 +204,6 @@ class Access:
     backend_iam_login: bool = False
     preview_principal: Principal | None = None
     drill_principal: Principal | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rotation:
-    """Counters: raise one, and ``up`` makes a new password or key and hands it on."""
-
-    __pydantic_config__ = STRICT
-
-    turn: Positive = 1
-    retire_previous: bool = False
-    identity_turn: Positive = 1
-    retire_previous_identity: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

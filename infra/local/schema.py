@@ -12,16 +12,16 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 if TYPE_CHECKING:
+    from infra.local.logins import AppLogins
     from infra.settings import Retention
 
-APP_USER = "gaia_app"
 CONNECT_TIMEOUT_S = 5
 TRY_EVERY_S = 0.05
 LOOK_EVERY_S = 1.0
 """How often the container is looked at meanwhile: asking Docker costs more than trying to connect."""
 _KEYS = (
-    *("server", "host", "port", "database", "superuser", "password", "app_password", "identity_key"),
-    *("retention", "head", "content"),
+    *("server", "host", "port", "database", "superuser", "password", "identity_key"),
+    *("rotation", "retention", "head", "content"),
 )
 
 
@@ -36,9 +36,7 @@ class SchemaArgs:
     database: str
     superuser: str
     password: pulumi.Input[str]
-    app_password: pulumi.Input[str]
-    identity_key: pulumi.Input[str]
-    """What identities are signed with: 64 hexadecimal digits."""
+    app: AppLogins
     retention: Retention
     start_timeout_s: int
     container: pulumi.Input[str] | None = None
@@ -54,7 +52,7 @@ class SchemaProvider(ResourceProvider):
         return CreateResult("schema", _apply(props))
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
-        changed = any(olds.get(key) != news.get(key) for key in _KEYS)
+        changed = any(olds.get(key) != news.get(key) for key in _KEYS) or _passwords(olds) != _passwords(news)
         return DiffResult(changes=changed or olds.get("revision") != news["head"] or bool(olds.get("faults")))
 
     def update(self, _id: str, _olds: dict[str, Any], news: dict[str, Any]) -> UpdateResult:
@@ -95,7 +93,9 @@ class Schema(Resource, module="gaia", name="Schema"):
     def __init__(self, name: str, args: SchemaArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         from migrations import runner
 
-        secret = pulumi.ResourceOptions(additional_secret_outputs=["password", "app_password", "identity_key"])
+        secrets = ["password", "app_password", "other_password", "identity_key"]
+        secret = pulumi.ResourceOptions(additional_secret_outputs=secrets)
+        rotation = args.app.rotation
         super().__init__(
             SchemaProvider(),
             name,
@@ -106,8 +106,13 @@ class Schema(Resource, module="gaia", name="Schema"):
                 "database": args.database,
                 "superuser": args.superuser,
                 "password": args.password,
-                "app_password": args.app_password,
-                "identity_key": args.identity_key,
+                "app_user": rotation.current,
+                "app_password": args.app.current_password,
+                "other_user": rotation.other,
+                "other_password": args.app.other_password,
+                "identity_key": args.app.identity_key,
+                # A stack that was never rotated has none, as one from before there were turns.
+                "rotation": None if rotation == type(rotation)() else asdict(rotation),
                 "retention": asdict(args.retention),
                 "start_timeout_s": args.start_timeout_s,
                 "container": args.container,
@@ -161,12 +166,18 @@ def _apply(props: dict[str, Any]) -> dict[str, Any]:
 
 
 def _passwords(props: dict[str, Any]) -> dict[str, str]:
-    return {APP_USER: props["app_password"]}
+    from migrations.roles import APP_LOGINS
+
+    # A state from before there were turns names no user.
+    found = {props.get("app_user") or APP_LOGINS[0]: props["app_password"]}
+    if other := props.get("other_password"):
+        found[props["other_user"]] = other
+    return found
 
 
 def _keys(props: dict[str, Any]) -> list[str]:
-    key = props.get("identity_key")  # a state from before there were keys has none
-    return [key] if key else []
+    keys = props.get("identity_key")  # a state from before there were keys has none
+    return keys.split(",") if keys else []
 
 
 def _kept(props: dict[str, Any]) -> dict[str, int]:

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from db import settings as backend
-from infra.gcp.logins import login_of
 from infra.gcp.secrets import READERS, address_url, socket_url
+from infra.rotation import login_of
 from tests.production import planning
 from tests.production.planning import CANARY, Plan, merged
 

@@ -149,14 +149,14 @@ def test_a_copy_whose_committed_file_did_not_change_is_left_as_it_is(checkout: C
 
 
 def test_a_copy_that_was_removed_is_made_anew(checkout: Checkout) -> None:
-    working_copy.set_value(checkout, "dev", "database.port", "5433")
+    working_copy.set_values(checkout, "dev", [("database.port", "5433")])
     checkout.working_copy("dev").unlink()
     working_copy.refresh(checkout, "dev")
     assert copy_of(checkout) == COMMITTED
 
 
 def test_what_was_set_survives_the_loss_of_the_base(checkout: Checkout) -> None:
-    working_copy.set_value(checkout, "dev", "database.port", "5433")
+    working_copy.set_values(checkout, "dev", [("database.port", "5433")])
     checkout.working_copy("dev").with_suffix(".base").unlink()
     working_copy.refresh(checkout, "dev")
     assert config(copy_of(checkout))["gaia-db:database"]["port"] == 5433
@@ -177,21 +177,21 @@ def test_a_stack_without_a_committed_file_is_an_error(checkout: Checkout) -> Non
     ],
 )
 def test_one_value_is_set_and_its_neighbours_stay(checkout: Checkout, path: str, value: str, section: Any) -> None:
-    working_copy.set_value(checkout, "dev", path, value)
+    working_copy.set_values(checkout, "dev", [(path, value)])
     assert config(copy_of(checkout)) == {"gaia-db:target": "docker", "gaia-db:database": section}
     assert checkout.stack_file("dev").read_text() == COMMITTED
 
 
 def test_a_section_that_is_missing_is_made(checkout: Checkout) -> None:
-    working_copy.set_value(checkout, "dev", "docker.profiles", "[gpu]")
-    working_copy.set_value(checkout, "dev", "target", "embedded")
+    working_copy.set_values(checkout, "dev", [("docker.profiles", "[gpu]")])
+    working_copy.set_values(checkout, "dev", [("target", "embedded")])
     found = config(copy_of(checkout))
     assert (found["gaia-db:docker"], found["gaia-db:target"]) == ({"profiles": ["gpu"]}, "embedded")
 
 
 def test_the_value_set_last_counts(checkout: Checkout) -> None:
     for port in ("5433", "5434"):
-        working_copy.set_value(checkout, "dev", "database.port", port)
+        working_copy.set_values(checkout, "dev", [("database.port", port)])
     assert config(copy_of(checkout))["gaia-db:database"]["port"] == 5434
 
 
@@ -199,14 +199,14 @@ def test_a_value_that_is_no_yaml_is_refused_in_a_sentence(checkout: Checkout) ->
     from ops.exits import code_of
 
     try:
-        working_copy.set_value(checkout, "dev", "docker.image", "[postgres:16")
+        working_copy.set_values(checkout, "dev", [("docker.image", "[postgres:16")])
     except Exception as error:
         if code_of(error) is None:
             raise
 
 
 def test_forgetting_a_copy_forgets_what_was_set(checkout: Checkout) -> None:
-    working_copy.set_value(checkout, "dev", "database.port", "5433")
+    working_copy.set_values(checkout, "dev", [("database.port", "5433")])
     working_copy.remove(checkout, "dev")
     assert list(checkout.working_copy("dev").parent.iterdir()) == []
     working_copy.remove(checkout, "dev")

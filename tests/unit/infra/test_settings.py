@@ -55,7 +55,15 @@ BAD: dict[str, tuple[Any, ...]] = {
     "docker.stop_timeout_s": (0, "60s", None),
     "docker.shm_size_mb": (63, "256MB", None),
     "docker.start_timeout_s": (0, "60", None),
+    "docker.rotation.turn": (0, "2", None),
+    "docker.rotation.retire_previous": ("yes", 1),
+    "docker.rotation.identity_turn": (0, "2"),
+    "docker.rotation.retire_previous_identity": (True, "yes"),
     "embedded.start_timeout_s": (0, -1, "60", None),
+    "embedded.rotation.turn": (0, "2", None),
+    "embedded.rotation.retire_previous": ("yes", 1),
+    "embedded.rotation.identity_turn": (0, "2"),
+    "embedded.rotation.retire_previous_identity": (True, "yes"),
 }
 """Values that each key must refuse. A key without an entry fails the first test below; tests/production has gcp's."""
 
@@ -252,7 +260,8 @@ def test_the_cache_is_at_least_as_large_as_the_buffers_in_any_unit(buffers: str,
 def test_every_rule_that_is_broken_is_told() -> None:
     tuning = {"shared_buffers": "2GB", "max_connections": 10}
     database = {"tuning": tuning, "name": "postgres", "user": "gaia_app"}
-    assert len(faults({"target": "docker", "database": database})) == len(settings.RULES)
+    docker = {"rotation": {"retire_previous_identity": True}}
+    assert len(faults({"target": "docker", "database": database, "docker": docker})) == len(settings.RULES)
 
 
 @pytest.mark.parametrize("target", TARGETS)

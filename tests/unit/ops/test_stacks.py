@@ -99,7 +99,7 @@ def test_a_choice_of_a_stack_that_is_gone_counts_for_nothing(checkout: Checkout)
 
 
 def test_settings_are_those_of_the_working_copy(checkout: Checkout) -> None:
-    working_copy.set_value(checkout, "local", "database.port", "5433")
+    working_copy.set_values(checkout, "local", [("database.port", "5433")])
     assert stacks.read_settings(checkout, "local").database.port == 5433
 
 
