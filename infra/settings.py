@@ -277,7 +277,7 @@ def _over(defaults: Mapping[str, Any], given: Any) -> Any:
 
 def _without_faults(data: Mapping[str, Any], stack: str) -> Settings:
     """The settings with those values that are fine, and defaults for the others."""
-    target = "gcp" if data.get("target") == "gcp" else "embedded"
+    target = data.get("target") if data.get("target") in SECTIONS else "embedded"
     try:
         left = json.loads(json.dumps({**data, "stack": stack, "target": target}))
         for section in SECTIONS:

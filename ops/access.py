@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import checkout as places
-from ops import stacks
+from ops import env_files, stacks
 from ops.exits import Missing, UsageFault
 from ops.report import Report
 
@@ -58,9 +58,9 @@ def environment(report: Report, *, stack_name: str | None, file: Path | None, re
     name = stack_name or stacks.chosen(checkout) or "local"
     if file is not None:
         stack = stacks.with_engine(checkout, name, report.long)
-        lines = _document_lines(stack, reader)
+        lines = document_lines(stack, reader)
         try:
-            places.write(_regular(file), "".join(f"{line}\n" for line in [*_kept(file, lines), *lines]), mode=0o600)
+            env_files.write(stack, _regular(file), reader, lines)
         except OSError as error:
             raise UsageFault(
                 f"--file {file}: can't be written ({error.strerror}); name a file in a folder that is yours"
@@ -89,16 +89,6 @@ def _regular(file: Path) -> Path:
     if target.exists() and not target.is_file():
         raise UsageFault(f"--file {file}: is no ordinary file; name one to write, such as .env")
     return target
-
-
-def _kept(file: Path, lines: list[str]) -> list[str]:
-    """The lines of an existing file that set something else."""
-    ours = {line.split("=", 1)[0] for line in lines}
-    try:
-        there = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    return [line for line in there if line.split("=", 1)[0].removeprefix("export ").strip() not in ours]
 
 
 def logs(report: Report, *, stack_name: str | None, lines: int, follow: bool) -> int:
@@ -135,7 +125,7 @@ def _container_logs(container: str, lines: int, follow: bool) -> int:
     return 0
 
 
-def _document_lines(stack: Stack, reader: str) -> list[str]:
+def document_lines(stack: Stack, reader: str) -> list[str]:
     """The variables of the source document. The backend's URL is the app's login; the superuser is the container's."""
     logins = stacks.logins(stack)
     app, superuser = logins.app, logins.superuser

@@ -97,6 +97,32 @@ def destroy(
     return _run(json, lambda report: module.destroy(report, stack_name=stack, purge=purge, yes=yes))
 
 
+@app.command(rich_help_panel=DAILY, epilog=_example("./gaia rotate", "./gaia rotate --retire"))
+def rotate(
+    stack: StackOption = None,
+    retire: Annotated[
+        bool, typer.Option("--retire", help="Only finish the last rotation, where somebody still used the old login.")
+    ] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait until nobody uses it.")
+    ] = 30,
+    now: Annotated[bool, typer.Option("--now", help="Retire it whoever uses it, and end those sessions.")] = False,
+    identity: Annotated[
+        bool, typer.Option("--identity", help="The key that signs identities, instead of the password.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
+    """Give the app a new password without a failed connection: its two logins take turns."""
+    from ops import rotate as module
+
+    return _run(
+        json,
+        lambda report: module.rotate(
+            report, stack_name=stack, retire=retire, now=now, wait_s=wait_s, identity=identity
+        ),
+    )
+
+
 @app.command(rich_help_panel=INSPECT, epilog=_example("./gaia status --json"))
 def status(stack: StackOption = None, json: JsonOption = False) -> int:
     """Show what is there: server, address, revision, who holds the stack."""

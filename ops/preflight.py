@@ -101,6 +101,19 @@ def settle(stack: Stack, run_id: str, report: Report) -> None:
         stack.settle(run_id)
 
 
+def require_no_earlier_turn(stack: Stack, settings: Settings) -> None:
+    """Raise ``Refused`` where the settings are on an earlier turn than the stack: clients would lose their password."""
+    if not stacks.is_up(stack):
+        return
+    there, wanted = stacks.rotation(stack), settings.rotation
+    for key in ("turn", "identity_turn"):
+        if getattr(wanted, key) < getattr(there, key):
+            raise Refused(
+                f"{settings.target}.rotation.{key}: stack {stack.name} is on turn {getattr(there, key)}, and nobody "
+                "knows an earlier one's secret any more: leave it there, or raise it"
+            )
+
+
 def require_same_database(stack: Stack, settings: Settings) -> None:
     """Raise ``Refused`` where the settings name another database than the one that is there with its data."""
     resources = stack.deployment().get("resources") or []

@@ -15,6 +15,7 @@ from ops.exits import Missing, Refused, UsageFault
 
 if TYPE_CHECKING:
     from engine.stack import Stack
+    from infra.rotation import Rotation
     from infra.settings import Settings
 
 LOCAL_STACKS = ("dev", "local")
@@ -154,6 +155,20 @@ def logins(stack: Stack) -> Logins:
     app = replace(superuser, user=schema.get("app_user") or APP_LOGINS[0], password=schema["app_password"])
     keys = tuple((schema.get("identity_key") or "").split(","))
     return Logins(stack=stack.name, superuser=superuser, app=app, keys=keys if all(keys) else ())
+
+
+def rotation(stack: Stack) -> Rotation:
+    """Whose turn it is, as it was carried out last. Raises ``Missing`` where the stack isn't up."""
+    from infra.rotation import Rotation
+
+    resources = stack.deployment().get("resources") or []
+    schema = next((entry for entry in resources if entry["type"] == SCHEMA_TYPE), None)
+    if schema is None:
+        raise Missing(f"stack {stack.name} is not up: run ./gaia up --stack {stack.name}")
+    found = (schema.get("outputs") or {}).get("rotation") or {}
+    for key in ("turn", "identity_turn"):
+        found = {**found, key: int(found.get(key, 1))}  # the engine keeps every number as a float
+    return Rotation(**found)
 
 
 def is_up(stack: Stack) -> bool:

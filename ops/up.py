@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from engine import checkout as places
@@ -37,17 +38,36 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
     pairs = [_pair(change) for change in changes]
     if name not in checkout.stacks():
         raise UsageFault(f"there is no stack {name}: no file Pulumi.{name}.yaml; known: {', '.join(checkout.stacks())}")
+    chosen = _with_changes(checkout, name, pairs)
+    stack, settings, summary = bring_up(
+        report, checkout, name, command="./gaia up", chosen=chosen, restore_state=restore_state
+    )
+    _renew_files(report, stack, summary)
+    _tell_up(report, stack, settings, summary)
+
+
+def bring_up(
+    report: Report,
+    checkout: Checkout,
+    name: str,
+    *,
+    command: str,
+    chosen: AbstractContextManager[Settings],
+    restore_state: bool = False,
+) -> tuple[Stack, Settings, Summary]:
+    """Bring a stack to the ``chosen`` settings, which are read while it is held for ``command``."""
     with (
         report.working("settings") as working,
-        locks.held(checkout, name, "./gaia up", report.say) as run,
+        locks.held(checkout, name, command, report.say) as run,
         warm_provider.started(checkout.root, run.run_id, os.environ) as provider,
-        _with_changes(checkout, name, pairs) as settings,
+        chosen as settings,
     ):
         stack = stacks.with_engine(checkout, name, report.long)
         if restore_state:
             kept = stack.restore_state()
             report.say(f"went back to the state before the last change; the damaged one is kept: {kept}")
         preflight.require_same_database(stack, settings)
+        preflight.require_no_earlier_turn(stack, settings)
         with ThreadPoolExecutor() as aside:
             # Deriving a new stack's key takes half a second, which is as long as asking Docker.
             made = aside.submit(stack.make)
@@ -58,7 +78,18 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
         preflight.settle(stack, run.run_id, report)
         working.now("starting the engine")
         summary = stack.run("up", run.run_id, "--refresh", provider=provider, on_event=Progress(working))
-    _tell_up(report, stack, settings, summary)
+    return stack, settings, summary
+
+
+def _renew_files(report: Report, stack: Stack, summary: Summary) -> None:
+    """Write anew what ``env --file`` wrote, where the logins may have changed since."""
+    from ops import access, env_files
+
+    renewed = env_files.renew(stack, access.document_lines, changed=summary.changed > 0)
+    for path in renewed.written:
+        report.say(f"  wrote {path} anew")
+    for said in renewed.failed:
+        report.say(f"  {said}: it still has the logins of before; write it again with ./gaia env --file")
 
 
 def _tell_up(report: Report, stack: Stack, settings: Settings, summary: Summary) -> None:

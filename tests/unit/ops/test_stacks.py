@@ -169,7 +169,7 @@ def test_any_other_login_is_refused() -> None:
 
 @pytest.mark.parametrize(("reader", "address"), [("host", "127.0.0.1:5433"), ("docker", "postgres:5432")])
 def test_the_backends_file_has_the_documents_variables_and_the_apps_login(reader: str, address: str) -> None:
-    lines = access._document_lines(having(container="gaia-postgres"), reader)
+    lines = access.document_lines(having(container="gaia-postgres"), reader)
     variables = dict(shlex.split(line)[0].split("=", 1) for line in lines)
     assert variables == {
         "DATABASE_URL": f"postgresql://gaia_app:{'a' * 16}@{address}/gaia",
@@ -183,7 +183,7 @@ def test_the_backends_file_has_the_documents_variables_and_the_apps_login(reader
 
 def test_a_container_cannot_reach_a_server_outside_docker() -> None:
     with pytest.raises(UsageFault, match="containers can't reach its loopback address"):
-        access._document_lines(having(), "docker")
+        access.document_lines(having(), "docker")
 
 
 def test_an_unknown_reader_of_the_file_is_refused() -> None:
