@@ -152,7 +152,8 @@ def _users(report: Report, stack: Stack, wait_s: float) -> dict[str, int]:
             if users and moment >= deadline:
                 return users
             left_s = max(0.0, deadline - moment)
-            report.long(f"{_counted(users)} of {login}; waiting up to {left_s:.0f} s for none" if users else "")
+            waiting = f"{_counted(users)} of {login} left; waiting up to {left_s:.0f} s for their end"
+            report.long(waiting if users else f"nobody uses {login}: making sure")
             time.sleep(LOOK_EVERY_S)
 
 
@@ -171,7 +172,7 @@ def _end_sessions(stack: Stack) -> None:
 
 def _counted(users: dict[str, int]) -> str:
     count = sum(users.values())
-    return f"{count or 'no'} session{'' if count == 1 else 's'}"
+    return f"{count} session{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ def _password_text(there: Rotation, over: bool, users: dict[str, int]) -> str:
         return f"{first}; {there.other} is retired"
     named = ", ".join(f"{name} {count}" for name, count in users.items())
     return (
-        f"{first}; {there.other} keeps its password while {_counted(users)} use it ({named})\n"
+        f"{first}; {there.other} keeps its password for {_counted(users)} ({named})\n"
         f"next: restart them with the URL of ./gaia url --as app, then ./gaia rotate --retire"
     )
 

@@ -184,6 +184,21 @@ def running(**settings: str) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
+"""For ``running``: what was acknowledged survives a kill."""
+
+
+def start_again(server: Server, **settings: str) -> None:
+    """Start a server of ``running`` that was killed, at its port and on its data; it recovers."""
+    data = server.folder / "data"
+    _started.pop(data).wait(timeout=10)
+    for _ in range(_START_ATTEMPTS * 10):  # the processes of a killed one hold its memory for a moment
+        if _serve(server.binaries, server.folder, data, server.port, settings):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"PostgreSQL did not start: {server.log.read_text()[-2000:]}")
+
+
 def remove_stale() -> None:
     """End and remove the servers whose test process is dead."""
     for folder in _base().glob("server-*"):
