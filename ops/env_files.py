@@ -60,9 +60,9 @@ def renew(stack: Stack, lines_of: Lines, *, changed: bool = True) -> Renewed:
         try:
             if _is_ours(file):
                 lines = lines_of(stack, each.reader)
-                if not set(lines) <= set(file.read_text(encoding="utf-8").splitlines()):
-                    renewed.written.append(each.path)
+                differs = not set(lines) <= set(file.read_text(encoding="utf-8").splitlines())
                 write(stack, file, each.reader, lines)
+                renewed.written += [each.path] if differs else []
         except OSError as error:
             renewed.failed.append(f"{each.path}: {error.strerror}")
     return renewed
