@@ -62,7 +62,8 @@ def renew(stack: Stack, lines_of: Lines, *, changed: bool = True) -> Renewed:
                 lines = lines_of(stack, each.reader)
                 differs = not set(lines) <= set(file.read_text(encoding="utf-8").splitlines())
                 write(stack, file, each.reader, lines)
-                renewed.written += [each.path] if differs else []
+                if differs:
+                    renewed.written.append(each.path)
         except OSError as error:
             renewed.failed.append(f"{each.path}: {error.strerror}")
     return renewed
