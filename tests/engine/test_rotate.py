@@ -46,7 +46,7 @@ def test_running_pools_keep_working_and_no_connection_fails(clone: Clone, port: 
     assert handed["sessions"]["gaia-backend"] >= 1
     new = clone.gaia("url", "--as", "app").stdout.strip()
     assert new == shared(clone) == clone.json("url", "--as", "app")["url"]
-    assert clone.json("outputs")["app_user"] == "gaia_app_b"
+    assert clone.json("outputs")["outputs"]["app_user"] == "gaia_app_b"
     assert clone.json("verify")["ok"]
 
     refused = clone.json("rotate", "--retire", "--wait", "0", code=1)
