@@ -50,6 +50,8 @@ IDENTITY = Counter(turn="identity_turn", retired="retire_previous_identity")
 
 def rotate(report: Report, *, stack_name: str | None, retire: bool, now: bool, wait_s: float, identity: bool) -> int:
     """Hand over, then retire what was before; with ``retire`` only that. Returns the exit code."""
+    if identity and now:
+        raise UsageFault("--now: who signs with a key can't be seen, nor be ended; use --identity --retire")
     checkout = places.here()
     places.prepare(checkout)
     name = stack_name or stacks.chosen(checkout)
@@ -58,22 +60,22 @@ def rotate(report: Report, *, stack_name: str | None, retire: bool, now: bool, w
     counter = IDENTITY if identity else PASSWORD
     _require_local(stacks.read_settings(checkout, name), counter)
     stack = stacks.with_engine(checkout, name, report.long)
-    done = _Done(report=report, stack=stack, counter=counter)
     handed = _hand_over(report, stack, counter, begin=not retire)
     if handed is None:
-        return done.tell(users={}, files=[], asked=retire)
+        return _tell(report, stack, counter, users={}, files=[], asked=retire)
     files = _renew_files(report, stack)
+    users: dict[str, int] = {}
     if identity:
         # Who still signs with the key before can't be seen: somebody has to say that nobody does.
         if retire:
             _retire(report, stack, counter, handed)
-        return done.tell(users={}, files=files, asked=retire)
-    users = {} if now else _users(report, stack, wait_s)
-    if not users:
-        _retire(report, stack, counter, handed)
-    if now:
-        _end_sessions(stack)
-    return done.tell(users=users, files=files, asked=retire)
+    else:
+        users = {} if now else _users(report, stack, wait_s)
+        if not users:
+            _retire(report, stack, counter, handed)
+        if now:
+            _end_sessions(stack)
+    return _tell(report, stack, counter, users=users, files=files, asked=retire)
 
 
 def handed_over(there: Rotation, wanted: Rotation, counter: Counter, *, begin: bool) -> Rotation | None:
@@ -175,33 +177,26 @@ def _counted(users: dict[str, int]) -> str:
     return f"{count} session{'' if count == 1 else 's'}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Done:
-    """What there is to tell in the end."""
-
-    report: Report
-    stack: Stack
-    counter: Counter
-
-    def tell(self, *, users: dict[str, int], files: list[str], asked: bool) -> int:
-        """Say how it ended; returns the exit code: asked to retire, it fails where it couldn't."""
-        there = stacks.rotation(self.stack)
-        turn, retired = self.counter.of(there)
-        over = turn == 1 or retired
-        document = {
-            "ok": over or not asked,
-            "stack": self.stack.name,
-            "rotated": "identity" if self.counter is IDENTITY else "password",
-            "turn": turn,
-            "retired": over,
-            "app_user": there.current,
-            "sessions": users,
-            "files": files,
-            "seconds": self.report.seconds,
-        }
-        text = _identity_text(turn, over) if self.counter is IDENTITY else _password_text(there, over, users)
-        self.report.result(text, document)
-        return FINE if document["ok"] else FAILED
+def _tell(
+    report: Report, stack: Stack, counter: Counter, *, users: dict[str, int], files: list[str], asked: bool
+) -> int:
+    """Say how it ended; returns the exit code: asked to retire, it fails where it couldn't."""
+    there = stacks.rotation(stack)
+    turn, retired = counter.of(there)
+    over = turn == 1 or retired
+    document = {
+        "ok": over or not asked,
+        "stack": stack.name,
+        "rotated": "identity" if counter is IDENTITY else "password",
+        "turn": turn,
+        "retired": over,
+        "app_user": there.current,
+        "sessions": users,
+        "files": files,
+        "seconds": report.seconds,
+    }
+    report.result(_identity_text(turn, over) if counter is IDENTITY else _password_text(there, over, users), document)
+    return FINE if document["ok"] else FAILED
 
 
 def _password_text(there: Rotation, over: bool, users: dict[str, int]) -> str:

@@ -12,6 +12,7 @@ from engine.checkout import Checkout
 from infra.rotation import Rotation
 from ops import preflight, rotate, stacks
 from ops.exits import Missing, OpsError, Refused, UsageFault
+from ops.report import Report
 from ops.rotate import IDENTITY, PASSWORD, handed_over
 
 
@@ -163,3 +164,8 @@ def test_who_still_uses_the_old_login_is_counted_and_named(users: dict[str, int]
     assert f"gaia_app keeps its password for {said} (" in text
     assert all(f"{name} {count}" in text for name, count in users.items())
     assert "./gaia rotate --retire" in text
+
+
+def test_the_sessions_of_a_key_can_not_be_ended() -> None:
+    with pytest.raises(UsageFault, match="--now: who signs with a key can't be seen"):
+        rotate.rotate(Report(), stack_name="local", retire=False, now=True, wait_s=0, identity=True)
