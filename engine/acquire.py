@@ -63,6 +63,20 @@ def acquire(*, say: Callable[[str], None] = lambda text: None, environ: Mapping[
     raise EngineUnavailable(pin.VERSION, tried)
 
 
+def present(
+    *, say: Callable[[str], None] = lambda text: None, environ: Mapping[str, str] = os.environ
+) -> Engine | None:
+    """The engine that is at hand, without a download or a build; None where there is none.
+
+    ``say`` gets why the one on PATH is passed over.
+    """
+    store = _Store(environ, say)
+    for way in [store.cached] if environ.get("GAIA_ENGINE") in WAYS[1:] else [store.on_path, store.cached]:
+        with contextlib.suppress(_PassedOver, EngineError, OSError):
+            return way()
+    return None
+
+
 class _PassedOver(Exception):
     """A way that has no engine, without anything having gone wrong."""
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -119,29 +120,54 @@ def marked(run_id: str) -> list[psutil.Process]:
 
 def release_dead_locks(checkout: Checkout, stack: str, say: Say) -> None:
     """Remove Pulumi's locks of this checkout's backend whose holders are dead. Raises ``StackBusy`` for any other."""
-    for file in sorted(lock_folder(checkout.state, stack).glob("*.json")):
-        try:
-            lock = json.loads(file.read_text(encoding="utf-8"))
-            host, pid, since = lock["hostname"], int(lock["pid"]), lock["timestamp"]
-            if not isinstance(since, str):
-                raise TypeError("its timestamp is no text")
-        except FileNotFoundError:
-            continue  # released meanwhile
-        except (OSError, ValueError, KeyError, TypeError) as error:
+    for lock in backend_locks(checkout, stack):
+        if lock.state == "unreadable":
             raise StackBusy(
-                f"stack {stack} has a lock that can't be read ({file}: {error}); "
+                f"stack {stack} has a lock that can't be read ({lock.file}: {lock.holder}); "
                 "make sure that no other run goes on, then: pulumi cancel"
-            ) from None
-        holder = f"{lock.get('username', 'somebody')}@{host} (pid {pid}) since {since}"
-        if host != socket.gethostname():
+            )
+        if lock.state == "elsewhere":
             raise StackBusy(
-                f"stack {stack} is held by {holder}, on another host; wait for it, or, "
+                f"stack {stack} is held by {lock.holder}, on another host; wait for it, or, "
                 "once that run has surely ended: pulumi cancel"
             )
-        if _lives_since(pid, since):
-            raise StackBusy(f"stack {stack} is held by {holder}; wait for it to end")
-        file.unlink(missing_ok=True)
-        say(f"released the lock of a dead run: {holder}")
+        if lock.state == "alive":
+            raise StackBusy(f"stack {stack} is held by {lock.holder}; wait for it to end")
+        lock.file.unlink(missing_ok=True)
+        say(f"released the lock of a dead run: {lock.holder}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackendLock:
+    """A lock of Pulumi's in the checkout's backend."""
+
+    file: Path
+    state: Literal["alive", "dead", "elsewhere", "unreadable"]
+    """Of its holder: ``elsewhere`` is on another host, where nobody here can look."""
+    holder: str
+    """Who holds it since when; why, where it is unreadable."""
+
+
+def backend_locks(checkout: Checkout, stack: str) -> list[BackendLock]:
+    """Pulumi's locks of this checkout's backend, and whether their holders live."""
+    files = sorted(lock_folder(checkout.state, stack).glob("*.json"))
+    return [lock for file in files if (lock := _backend_lock(file))]
+
+
+def _backend_lock(file: Path) -> BackendLock | None:
+    try:
+        lock = json.loads(file.read_text(encoding="utf-8"))
+        host, pid, since = lock["hostname"], int(lock["pid"]), lock["timestamp"]
+        if not isinstance(since, str):
+            raise TypeError("its timestamp is no text")
+    except FileNotFoundError:
+        return None  # released meanwhile
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return BackendLock(file=file, state="unreadable", holder=str(error))
+    holder = f"{lock.get('username', 'somebody')}@{host} (pid {pid}) since {since}"
+    if host != socket.gethostname():
+        return BackendLock(file=file, state="elsewhere", holder=holder)
+    return BackendLock(file=file, state="alive" if _lives_since(pid, since) else "dead", holder=holder)
 
 
 def _lives_since(pid: int, timestamp: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,20 +13,21 @@ from engine.stack import Stack
 INSTALL_TIMEOUT_S = 90
 
 
-def docker_plugin(stack: Stack, *, say: Callable[[str], None]) -> str | None:
-    """Have the ``docker`` plugin at hand, downloaded if it must be; says why where that can't be.
-
-    Taken as it is: one attached by PULUMI_DEBUG_PROVIDERS, one on PATH, or an installed one of the SDK's version.
-    """
-    environ = stack.environ
+def has_docker_plugin(environ: Mapping[str, str]) -> bool:
+    """Whether it is at hand: attached by PULUMI_DEBUG_PROVIDERS, on PATH, or installed in the SDK's version."""
     if any(part.startswith("docker:") for part in environ.get("PULUMI_DEBUG_PROVIDERS", "").split(",")):
-        return None
+        return True
     if shutil.which("pulumi-resource-docker", path=environ.get("PATH")):
+        return True
+    home = Path(environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    return (home / "plugins" / f"resource-docker-v{version('pulumi-docker')}" / "pulumi-resource-docker").exists()
+
+
+def docker_plugin(stack: Stack, *, say: Callable[[str], None]) -> str | None:
+    """Have the ``docker`` plugin at hand, downloaded if it must be; says why where that can't be."""
+    if has_docker_plugin(stack.environ):
         return None
     wanted = version("pulumi-docker")
-    home = Path(environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    if (home / "plugins" / f"resource-docker-v{wanted}" / "pulumi-resource-docker").exists():
-        return None
     say(f"downloading the engine's Docker plugin {wanted}")
     try:
         done = subprocess.run(

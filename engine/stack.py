@@ -174,9 +174,13 @@ class Stack:
         """The stack's outputs. Raises ``StackMissing`` where it was never made."""
         return json.loads(self._call("stack", "output", "--json", *(["--show-secrets"] if show_secrets else [])).stdout)
 
-    def resources(self) -> list[Resource]:
-        """The stack's resources with their outputs, secrets in plain text. Raises ``StackMissing``."""
-        deployment = json.loads(self._call("stack", "export", "--show-secrets").stdout)["deployment"]
+    def resources(self, *, timeout_s: float | None = None) -> list[Resource]:
+        """The stack's resources with their outputs, secrets in plain text. Raises ``StackMissing``.
+
+        With ``timeout_s`` also ``subprocess.TimeoutExpired``, after the engine was ended.
+        """
+        exported = self._call("stack", "export", "--show-secrets", timeout_s=timeout_s).stdout
+        deployment = json.loads(exported)["deployment"]
         return [
             Resource(type=entry["type"], name=_name(entry["urn"]), outputs=_plain(entry.get("outputs") or {}))
             for entry in deployment.get("resources") or []
@@ -257,7 +261,7 @@ class Stack:
         working_copy.remove(self.checkout, self.name)
 
     def _call(
-        self, *arguments: str, check: bool = True, folder: Path | None = None
+        self, *arguments: str, check: bool = True, folder: Path | None = None, timeout_s: float | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = self.environment()
         if folder:
@@ -270,6 +274,7 @@ class Stack:
             capture_output=True,
             text=True,
             encoding="utf-8",
+            timeout=timeout_s,
             check=False,
         )
         if check and done.returncode != 0:

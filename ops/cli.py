@@ -158,6 +158,19 @@ def stats(
     )
 
 
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia doctor", "./gaia doctor --fix"))
+def doctor(
+    stack: StackOption = None,
+    fix: Annotated[bool, typer.Option("--fix", help="Offer the safe mends, one after the other.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: don't ask, do all of them.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Find what is wrong and name the command that mends it; works when everything is down."""
+    from ops.doctor import command
+
+    return _run(json, lambda report: command.doctor(report, stack_name=stack, fix=fix, yes=yes))
+
+
 @app.command(
     rich_help_panel=INSPECT, context_settings=PASS_THROUGH, epilog=_example("./gaia psql", "./gaia psql -c 'select 1'")
 )

@@ -136,9 +136,10 @@ def read_settings(checkout: Checkout, name: str) -> Settings:
     return settings.read(name, file, os.environ)
 
 
-def logins(stack: Stack) -> Logins:
+def logins(stack: Stack, *, timeout_s: float | None = None) -> Logins:
     """What the stack's state knows of its logins. Raises ``Missing`` where the stack isn't up."""
-    schema = next((resource.outputs for resource in stack.resources() if resource.type == SCHEMA_TYPE), None)
+    resources = stack.resources(timeout_s=timeout_s)
+    schema = next((resource.outputs for resource in resources if resource.type == SCHEMA_TYPE), None)
     if schema is None:
         raise Missing(f"stack {stack.name} is not up: run ./gaia up --stack {stack.name}")
     superuser = Login(

@@ -38,14 +38,16 @@ def endpoint(environ: Mapping[str, str]) -> str | None:
     return context.Host if context and context.name != "default" else None
 
 
-def connect(environ: Mapping[str, str] = os.environ, *, timeout_s: int = CALL_TIMEOUT_S) -> DockerClient:
+def connect(
+    environ: Mapping[str, str] = os.environ, *, timeout_s: int = CALL_TIMEOUT_S, ping_timeout_s: int = PING_TIMEOUT_S
+) -> DockerClient:
     """A client of an engine that answers. Raises ``DockerMissing``."""
     import docker
     from docker.errors import DockerException
     from requests.exceptions import RequestException
 
     try:
-        client = docker.DockerClient(base_url=endpoint(environ), timeout=PING_TIMEOUT_S)
+        client = docker.DockerClient(base_url=endpoint(environ), timeout=ping_timeout_s)
         client.ping()
     except (DockerException, RequestException, OSError) as error:
         raise DockerMissing(

@@ -148,6 +148,13 @@ def status(server: Server) -> str:
     return "running" if _postmaster(server) else "stopped"
 
 
+def started(home: Path) -> float | None:
+    """When the server's main process was started, in seconds since 1970 by the clock of now; None if it isn't there."""
+    # Where it was started from is all the same here.
+    process = _postmaster(Server(home=home, binaries=home, user=None))
+    return process.create_time() if process else None
+
+
 def version(server: Server) -> str:
     """The server's full version, such as ``16.14``."""
     out = subprocess.run([server.binaries / "postgres", "--version"], capture_output=True, text=True, check=True)

@@ -1,0 +1,122 @@
+"""The examination: checkout, server and database are looked at side by side, and none of them waits for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ops.doctor import access, checkout, clock, container, embedded, sessions, upkeep
+from ops.doctor.finding import Finding
+from ops.doctor.scene import Scene
+
+DEADLINE_S = 4.0
+"""What hasn't answered by then is told of as such: everything down takes five seconds at most."""
+Look = Callable[[], Iterator[Finding]]
+
+
+def examine(scene: Scene, deadline_s: float = DEADLINE_S) -> list[Finding]:
+    """Look at everything; never raises."""
+    state = checkout.state(scene)
+    looks: dict[str, Look] = {
+        "checkout": lambda: checkout.look(scene, state),
+        "server": lambda: _server(scene, expected=state.made and not state.damaged),
+        "database": lambda: _database(scene) if state.made else iter(()),
+    }
+    if scene.settings.target == "gcp":
+        looks = {"checkout": looks["checkout"], "production": _production}
+    return side_by_side(looks, deadline_s)
+
+
+def side_by_side(looks: dict[str, Look], deadline_s: float) -> list[Finding]:
+    """What each look finds, in order; one that fails or takes too long is a finding itself."""
+    found: dict[str, list[Finding]] = {name: [] for name in looks}
+    threads = {
+        # As daemons: one that hangs in a system call must not keep the command from ending.
+        name: threading.Thread(target=_collect, args=(name, look, found[name]), daemon=True)
+        for name, look in looks.items()
+    }
+    ends = time.monotonic() + deadline_s
+    for thread in threads.values():
+        thread.start()
+    for name, thread in threads.items():
+        thread.join(max(0.0, ends - time.monotonic()))
+        if thread.is_alive():
+            slow = f"it gave no answer within {deadline_s:g} s"
+            found[name] = [*found[name], Finding(name=f"{name} answers in time", found=slow, way="run ./gaia logs")]
+    return [finding for findings in found.values() for finding in findings]
+
+
+def _collect(name: str, look: Look, into: list[Finding]) -> None:
+    try:
+        for finding in look():
+            into.append(finding)
+    except Exception as error:  # whatever is broken: the others are told of, and so is this
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        into.append(
+            Finding(name=f"{name} can be looked at", found=f"{type(error).__name__}: {said}", way="run ./gaia up")
+        )
+
+
+def _server(scene: Scene, *, expected: bool) -> Iterator[Finding]:
+    if scene.settings.docker is not None:
+        return container.look(scene, expected=expected)
+    return embedded.look(scene, expected=expected)
+
+
+def _database(scene: Scene) -> Iterator[Finding]:
+    import psycopg
+
+    logins = access.logins(scene)
+    if logins is None or isinstance(logins, Finding):
+        yield from [logins] if logins else []
+        yield access.answers(scene)
+        return
+    where = f"{logins.superuser.host}:{logins.superuser.port}"
+    try:
+        with access.connected(logins.superuser.url) as connection:
+            yield from (Finding(name=access.ANSWERS), Finding(name=access.SUPERUSER), access.app(logins.app))
+            yield from _asked(connection, scene)
+    except psycopg.OperationalError as error:
+        yield access.refused(str(error), where)
+
+
+def _asked(connection: Any, scene: Scene) -> Iterator[Finding]:
+    import psycopg
+
+    parts: Sequence[tuple[str, Look]] = (
+        ("clocks", lambda: clock.look(connection, _postmaster(scene))),
+        ("sessions", lambda: sessions.look(connection)),
+        ("upkeep", lambda: upkeep.look(connection, scene)),
+    )
+    for name, part in parts:
+        try:
+            yield from part()
+        except psycopg.Error as error:
+            said = access.one_sentence(str(error))
+            yield Finding(name=f"{name} can be asked", found=said, way="run ./gaia doctor again", level="warning")
+
+
+def _postmaster(scene: Scene) -> float | None:
+    """When the server's process was started, where it runs on this machine."""
+    if scene.settings.docker is not None:
+        return None
+    import psutil
+
+    from infra.local import postgres
+    from infra.local.errors import LocalError
+
+    with contextlib.suppress(LocalError, psutil.Error):
+        return postgres.started(postgres.home_for(scene.checkout.root, scene.stack))
+    return None
+
+
+def _production() -> Iterator[Finding]:
+    yield Finding(
+        name="production",
+        found="it is in Google Cloud, which this command doesn't look into",
+        way="its alerts name what is wrong, docs/runbooks the way out of each",
+        level="note",
+    )
