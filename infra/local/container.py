@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 import pulumi
 import pulumi_docker as docker
 
+from infra.local.docker_engine import DATA
 from infra.settings import Database, Docker
 
 INTERNAL_PORT = 5432
-DATA = "/var/lib/postgresql/data"
 INITDB_ARGS = "--encoding=UTF8 --lc-collate=C --lc-ctype=C.UTF-8"
 """The embedded server's encoding and locale, so that text sorts alike on both."""
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STACK_LABEL = "gaia.stack"
 CHECKOUT_LABEL = "gaia.checkout"
+DATA = "/var/lib/postgresql/data"
+"""Where the container has its volume."""
 PING_TIMEOUT_S = 5
 CALL_TIMEOUT_S = 60
 BEGIN_TIMEOUT_S = 30

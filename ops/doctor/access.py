@@ -11,7 +11,7 @@ from engine.errors import EngineError, PassphraseWrong
 from migrations.connection import one_sentence
 from ops import stacks
 from ops.doctor.finding import UP, Finding
-from ops.doctor.scene import ENGINE_TIMEOUT_S, LOOK_TIMEOUT_S, Scene, with_engine
+from ops.doctor.scene import BACKEND_TIMEOUT_S, ENGINE_TIMEOUT_S, LOOK_TIMEOUT_S, Scene, with_engine
 from ops.exits import Missing
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def logins(scene: Scene) -> stacks.Logins | Finding | None:
     name, stack = "stack's secrets", with_engine(scene)
     if stack is None:
         return Finding(name=name, found="they can't be opened without an engine", way="run ./gaia setup", level="note")
+    timeout_s = ENGINE_TIMEOUT_S if stack.has_own_backend else BACKEND_TIMEOUT_S
     try:
-        return stacks.logins(stack, timeout_s=ENGINE_TIMEOUT_S)
+        return stacks.logins(stack, timeout_s=timeout_s)
     except Missing:
         return None
     except PassphraseWrong as error:
@@ -41,7 +42,7 @@ def logins(scene: Scene) -> stacks.Logins | Finding | None:
         way = "unset PULUMI_CONFIG_PASSPHRASE, or put .gaia/passphrase back"
         return Finding(name=name, found=found, way=way)
     except subprocess.TimeoutExpired:
-        found = f"the engine gave no answer within {ENGINE_TIMEOUT_S} s"
+        found = f"the engine gave no answer within {timeout_s:g} s"
         return Finding(name=name, found=found, way="look at the backend that PULUMI_BACKEND_URL names, then try again")
     except (EngineError, OSError, ValueError, KeyError) as error:
         # What is wrong with the state, if it is that, another check says.

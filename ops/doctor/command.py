@@ -23,13 +23,13 @@ def doctor(report: Report, *, stack_name: str | None, fix: bool, yes: bool) -> i
     if yes and not fix:
         raise UsageFault("--yes goes with --fix: ./gaia doctor --fix --yes")
     at = scene.of(places.here(), stack_name)
-    findings = examine(at)
+    findings = examine(at, report.long)
     mended: list[str] = []
     if fix and (offered := _offered(findings)):
         _require_somebody(offered, yes=yes)
         report.say(text(findings, report.seconds, _width()))
         mended = [said for mend in offered if yes or _agreed(mend) for said in _mended(mend, at, report)]
-        findings = examine(scene.of(at.checkout, stack_name)) if mended else findings
+        findings = examine(scene.of(at.checkout, stack_name), report.long) if mended else findings
     ok = not any(finding.found and finding.level == "fault" for finding in findings)
     document = {
         "ok": ok,

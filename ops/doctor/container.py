@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from engine.plugins import has_docker_plugin
 from infra.local import docker_engine
-from infra.local.container import DATA
 from infra.local.errors import DockerMissing
 from ops.doctor import disk, embedded, serverlog
 from ops.doctor.finding import UP, Finding
@@ -141,12 +140,16 @@ def _of_client(scene: Scene, client: DockerClient, *, expected: bool) -> Iterato
 
 def _volumes(handle: Handle) -> list[disk.Volume]:
     """The volume as seen from within, in kilobytes and as POSIX has it."""
-    said = handle.exec_run(["df", "-Pk", DATA]).output
+    said = handle.exec_run(["df", "-Pk", docker_engine.DATA]).output
     fields = said.decode("utf-8", errors="replace").splitlines()[-1].split() if isinstance(said, bytes) and said else []
     if len(fields) < 4 or not (fields[1].isdigit() and fields[3].isdigit()):
         return []
     total, free = int(fields[1]) * 1024, int(fields[3]) * 1024
-    return [disk.Volume(what="data directory", folder=f"{DATA} in the container", free_bytes=free, total_bytes=total)]
+    return [
+        disk.Volume(
+            what="data directory", folder=f"{docker_engine.DATA} in the container", free_bytes=free, total_bytes=total
+        )
+    ]
 
 
 def _taken(scene: Scene, client: DockerClient) -> str:

@@ -98,7 +98,12 @@ def _process(found: Embedded) -> Finding:
     if found.killed:
         what = "it was killed: it ended without a word (kill -9, out of memory, or the machine went down)"
     way = "run ./gaia up" + (", which begins with an empty one" if found.status == "absent" else "")
-    return Finding(name="server process", found=what, way=way, mend=None if found.status == "absent" else UP)
+    return Finding(
+        name="server process",
+        found=what,
+        way=way,
+        mend=UP if found.status == "stopped" and not found.port_taken else None,
+    )
 
 
 def _facts(scene: Scene, server: postgres.Server, log: serverlog.ServerLog, *, expected: bool) -> Embedded:

@@ -6,47 +6,93 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import Future, wait
+from dataclasses import replace
+from typing import Any, TypeVar
 
-from ops.doctor import access, checkout, clock, container, embedded, sessions, upkeep
+from ops import stacks
+from ops.doctor import access, checkout, clock, embedded, sessions, upkeep
 from ops.doctor.finding import Finding
 from ops.doctor.scene import Scene
 
-DEADLINE_S = 4.0
-"""What hasn't answered by then is told of as such: everything down takes five seconds at most."""
+DEADLINE_S = 3.5
+"""What hasn't answered so long after the engine is told of as such: everything down takes five seconds at most."""
 Look = Callable[[], Iterator[Finding]]
+Say = Callable[[str], None]
+Result = TypeVar("Result")
 
 
-def examine(scene: Scene, deadline_s: float = DEADLINE_S) -> list[Finding]:
-    """Look at everything; never raises."""
+def examine(scene: Scene, say: Say = lambda line: None, deadline_s: float = DEADLINE_S) -> list[Finding]:
+    """Look at everything; never raises. ``say`` gets what is waited for, each second."""
     state = checkout.state(scene)
+    # The engine is what takes longest: it starts first, and all else is imported and asked meanwhile.
+    logins = _aside(lambda: access.logins(scene) if state.made and scene.stack in stacks.LOCAL_STACKS else None)
     looks: dict[str, Look] = {
         "checkout": lambda: checkout.look(scene, state),
         "server": lambda: _server(scene, expected=state.made and not state.damaged),
-        "database": lambda: _database(scene) if state.made else iter(()),
+        "database": lambda: _database(scene, logins) if state.made else iter(()),
     }
     if scene.settings.target == "gcp":
         looks = {"checkout": looks["checkout"], "production": _production}
-    return side_by_side(looks, deadline_s)
+    return untangled(side_by_side(looks, deadline_s, say, after=logins))
 
 
-def side_by_side(looks: dict[str, Look], deadline_s: float) -> list[Finding]:
-    """What each look finds, in order; one that fails or takes too long is a finding itself."""
+def untangled(findings: Sequence[Finding]) -> list[Finding]:
+    """Whoever sits on the port may answer, or not: what they say is no fault of a second kind."""
+    taken = any(finding.name == "port" and finding.found for finding in findings)
+    way = "free the port first: see above"
+    return [
+        replace(finding, way=way, mend=None) if taken and finding.name in _ASKED_AT_PORT and finding.found else finding
+        for finding in findings
+    ]
+
+
+_ASKED_AT_PORT = (access.ANSWERS, access.SUPERUSER, access.APP)
+
+
+def side_by_side(
+    looks: dict[str, Look], deadline_s: float, say: Say = lambda line: None, *, after: Future[Any] | None = None
+) -> list[Finding]:
+    """What each look finds, in order; one that fails or takes too long is a finding itself.
+
+    ``after`` bounds itself: the deadline counts from when it is done.
+    """
     found: dict[str, list[Finding]] = {name: [] for name in looks}
     threads = {
         # As daemons: one that hangs in a system call must not keep the command from ending.
         name: threading.Thread(target=_collect, args=(name, look, found[name]), daemon=True)
         for name, look in looks.items()
     }
-    ends = time.monotonic() + deadline_s
     for thread in threads.values():
         thread.start()
+    while after is not None and not after.done():
+        wait([after], timeout=1.0)
+        if not after.done():
+            say("waiting for the engine to open the stack's secrets")
+    ends = time.monotonic() + deadline_s
     for name, thread in threads.items():
-        thread.join(max(0.0, ends - time.monotonic()))
+        while thread.is_alive() and (left := ends - time.monotonic()) > 0:
+            thread.join(min(1.0, left))
+            if thread.is_alive():
+                say(f"waiting for {name} ({left:.0f} s left)")
         if thread.is_alive():
             slow = f"it gave no answer within {deadline_s:g} s"
             found[name] = [*found[name], Finding(name=f"{name} answers in time", found=slow, way="run ./gaia logs")]
     return [finding for findings in found.values() for finding in findings]
+
+
+def _aside(call: Callable[[], Result]) -> Future[Result]:
+    """Begin a call in a thread that keeps nobody from ending."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _collect(name: str, look: Look, into: list[Finding]) -> None:
@@ -62,14 +108,17 @@ def _collect(name: str, look: Look, into: list[Finding]) -> None:
 
 def _server(scene: Scene, *, expected: bool) -> Iterator[Finding]:
     if scene.settings.docker is not None:
+        from ops.doctor import container
+
         return container.look(scene, expected=expected)
     return embedded.look(scene, expected=expected)
 
 
-def _database(scene: Scene) -> Iterator[Finding]:
+def _database(scene: Scene, opened: Future[stacks.Logins | Finding | None]) -> Iterator[Finding]:
     import psycopg
 
-    logins = access.logins(scene)
+    upkeep.import_ahead()
+    logins = opened.result()
     if logins is None or isinstance(logins, Finding):
         yield from [logins] if logins else []
         yield access.answers(scene)

@@ -23,13 +23,12 @@ def do(mend: Mend, scene: Scene, say: Say) -> str:
     return _KINDS[mend.kind](scene, mend.subject, say)
 
 
-def _up(scene: Scene, _subject: str, say: Say) -> str:
+def _up(scene: Scene, _subject: str, _say: Say) -> str:
     command = [str(scene.checkout.root / "gaia"), "up", "--stack", scene.stack]
     # What it prints is progress here: stdout has our own answer.
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if done.returncode != 0:
         raise OpsError(f"./gaia up ended with {done.returncode}")
-    say("ran ./gaia up")
     return "ran ./gaia up"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from engine.checkout import Checkout
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
 
 LOOK_TIMEOUT_S = 2
 """How long Docker, the server or the address of either may take to answer."""
-ENGINE_TIMEOUT_S = 2.5
-"""How long the engine may take to open the stack's secrets; it takes half a second."""
+ENGINE_TIMEOUT_S = 30
+"""How long the engine may take to open the stack's secrets: half a second, unless the machine is busy."""
+BACKEND_TIMEOUT_S = 2.5
+"""The same where the state lies in a backend of the user's own, which may not answer at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +32,21 @@ class Scene:
     stack: str
     chosen: bool
     """Whether somebody chose this stack, or it is only the one that would be looked at first."""
-    settings: Settings
-    """Defaults where the file can't be read."""
-    settings_fault: str
     environ: Mapping[str, str]
+
+    @cached_property
+    def _read(self) -> tuple[Settings, str]:
+        return _settings(self.checkout, self.stack)
+
+    @property
+    def settings(self) -> Settings:
+        """Defaults where the file can't be read. Importing what reads it takes a while."""
+        return self._read[0]
+
+    @property
+    def settings_fault(self) -> str:
+        """Why the file can't be read."""
+        return self._read[1]
 
     @property
     def address(self) -> tuple[str, int]:
@@ -46,15 +60,7 @@ def of(checkout: Checkout, name: str | None) -> Scene:
     if name is not None and name not in checkout.stacks():
         raise UsageFault(f"there is no stack {name}: no file Pulumi.{name}.yaml; known: {', '.join(checkout.stacks())}")
     chosen = name or stacks.chosen(checkout)
-    settings, fault = _settings(checkout, chosen or "local")
-    return Scene(
-        checkout=checkout,
-        stack=chosen or "local",
-        chosen=chosen is not None,
-        settings=settings,
-        settings_fault=fault,
-        environ=os.environ,
-    )
+    return Scene(checkout=checkout, stack=chosen or "local", chosen=chosen is not None, environ=os.environ)
 
 
 def with_engine(scene: Scene) -> Stack | None:

@@ -194,6 +194,11 @@ def audit(lacking: Sequence[str]) -> Finding:
     )
 
 
+def import_ahead() -> None:
+    """Import what ``look`` needs, before there is a connection to look through."""
+    from migrations import bootstrap, ddl_audit, partitions, runner  # noqa: F401  (runner brings indexes, revisions)
+
+
 def look(connection: Connection, scene: Scene) -> Iterator[Finding]:
     """Ask the server for all of it."""
     yield version(connection.info.server_version)
@@ -209,7 +214,8 @@ def _schema(connection: Connection, scene: Scene) -> Iterator[Finding]:
     from migrations import indexes as live
     from migrations.revisions import history
 
-    yield revision(runner.current_of(connection), runner.head(), [one.id for one in history()])
+    known = [one.id for one in history()]
+    yield revision(runner.current_of(connection), known[-1], known)
     building = connection.execute("SELECT EXISTS (SELECT FROM pg_stat_progress_create_index)").fetchone()
     yield from indexes([str(index) for index in live.dead(connection)], building == (True,))
     retention = bootstrap.Retention(**dataclasses.asdict(scene.settings.database.retention))
