@@ -35,6 +35,9 @@ class State:
     """In a backend of the user's own, which only the engine reads."""
 
 
+ELSEWHERE = State(made=True, elsewhere=True)
+
+
 def look(scene: Scene, found: State) -> Iterator[Finding]:
     """Everything that lies in the checkout; ``found`` is its state."""
     passed_over: list[str] = []
@@ -95,7 +98,7 @@ def passphrase(scene: Scene) -> Finding:
 def state(scene: Scene) -> State:
     """Read the state file, which the engine isn't needed for."""
     if not has_own_backend(scene.checkout, scene.environ):
-        return State(made=True, elsewhere=True)
+        return ELSEWHERE
     stack = Stack(name=scene.stack, checkout=scene.checkout, engine=Path("pulumi"), environ=scene.environ)
     try:
         pending = tuple(f"{entry.operation} {entry.name}" for entry in stack.pending())

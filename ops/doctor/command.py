@@ -49,10 +49,15 @@ def text(findings: Sequence[Finding], seconds: float, width: int) -> str:
     lines = [line for finding in wrong for line in _told(finding, width)]
     lines += textwrap.wrap(f"well: {', '.join(well)}", width, subsequent_indent="  ") if well else []
     counts = [(level, sum(finding.level == level for finding in wrong)) for level in LEVELS]
-    counted = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts if count)
+    counted = ", ".join(_many(count, level) for level, count in counts if count)
     fixable = len(_offered(findings))
-    offer = f"; ./gaia doctor --fix offers {fixable} mend{'s' if fixable > 1 else ''}" if fixable else ""
-    return "\n".join([*lines, f"{counted or 'nothing is wrong'}; {len(findings)} checks in {seconds:.1f} s{offer}"])
+    offer = f"; ./gaia doctor --fix offers {_many(fixable, 'mend')}" if fixable else ""
+    looked = f"{_many(len(findings), 'check')} in {seconds:.1f} s"
+    return "\n".join([*lines, f"{counted or 'nothing is wrong'}; {looked}{offer}"])
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _told(finding: Finding, width: int) -> list[str]:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from ops import stacks
@@ -26,14 +26,14 @@ def examine(scene: Scene, say: Say = lambda line: None, deadline_s: float = DEAD
     """Look at everything; never raises. ``say`` gets what is waited for, each second."""
     state = checkout.state(scene)
     # The engine is what takes longest: it starts first, and all else is imported and asked meanwhile.
-    logins = _aside(lambda: access.logins(scene) if state.made and scene.stack in stacks.LOCAL_STACKS else None)
+    logins = _aside(lambda: access.logins(scene) if state.made and not state.damaged else None)
     looks: dict[str, Look] = {
         "checkout": lambda: checkout.look(scene, state),
         "server": lambda: _server(scene, expected=state.made and not state.damaged),
         "database": lambda: _database(scene, logins) if state.made else iter(()),
     }
     if scene.settings.target == "gcp":
-        looks = {"checkout": looks["checkout"], "production": _production}
+        return side_by_side({"checkout": lambda: checkout.look(scene, checkout.ELSEWHERE), "cloud": _cloud}, deadline_s)
     return untangled(side_by_side(looks, deadline_s, say, after=logins))
 
 
@@ -138,7 +138,7 @@ def _asked(connection: Any, scene: Scene) -> Iterator[Finding]:
     parts: Sequence[tuple[str, Look]] = (
         ("clocks", lambda: clock.look(connection, _postmaster(scene))),
         ("sessions", lambda: sessions.look(connection)),
-        ("upkeep", lambda: upkeep.look(connection, scene)),
+        ("upkeep", lambda: upkeep.look(connection, _kept(scene))),
     )
     for name, part in parts:
         try:
@@ -146,6 +146,12 @@ def _asked(connection: Any, scene: Scene) -> Iterator[Finding]:
         except psycopg.Error as error:
             said = access.one_sentence(str(error))
             yield Finding(name=f"{name} can be asked", found=said, way="run ./gaia doctor again", level="warning")
+
+
+def _kept(scene: Scene) -> dict[str, int | None]:
+    from migrations.bootstrap import Retention
+
+    return Retention(**asdict(scene.settings.database.retention)).kept
 
 
 def _postmaster(scene: Scene) -> float | None:
@@ -162,7 +168,7 @@ def _postmaster(scene: Scene) -> float | None:
     return None
 
 
-def _production() -> Iterator[Finding]:
+def _cloud() -> Iterator[Finding]:
     yield Finding(
         name="production",
         found="it is in Google Cloud, which this command doesn't look into",

@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 def do(mend: Mend, scene: Scene, say: Say) -> str:
     """Carry one out; returns what was done. Raises errors of ours, and those of psycopg."""
-    return _KINDS[mend.kind](scene, mend.subject, say)
+    return KINDS[mend.kind](scene, mend.subject, say)
 
 
 def _up(scene: Scene, _subject: str, _say: Say) -> str:
@@ -84,7 +84,7 @@ def _url(scene: Scene) -> str:
     return stacks.logins(stack).superuser.url
 
 
-_KINDS: dict[str, Callable[[Scene, str, Say], str]] = {
+KINDS: dict[str, Callable[[Scene, str, Say], str]] = {
     "up": _up,
     "sessions": _sessions,
     "session": _session,

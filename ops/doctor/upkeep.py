@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.doctor.finding import UP, Finding, Mend, size, span
-from ops.doctor.scene import Scene
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,7 +23,7 @@ IDS = 2**31
 IDS_LEFT_MIN = 500_000_000
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Age:
     """How old the oldest transaction id of a database is."""
 
@@ -34,7 +33,7 @@ class Age:
     """From which age autovacuum freezes whatever else it does."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Standby:
     """A standby that streams from here."""
 
@@ -44,7 +43,7 @@ class Standby:
     seconds_behind: float
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Slot:
     """A replication slot."""
 
@@ -199,18 +198,19 @@ def import_ahead() -> None:
     from migrations import bootstrap, ddl_audit, partitions, runner  # noqa: F401  (runner brings indexes, revisions)
 
 
-def look(connection: Connection, scene: Scene) -> Iterator[Finding]:
-    """Ask the server for all of it."""
+def look(connection: Connection, kept: Mapping[str, int | None]) -> Iterator[Finding]:
+    """Ask the server for all of it; ``kept`` is for how many months each table keeps its rows."""
     yield version(connection.info.server_version)
     row = connection.execute("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'").fetchone()
     in_recovery, read_only = row or (False, False)
     yield writes(in_recovery, read_only)
-    for part in (_schema, _ages, _standby if in_recovery else _replication, _leftovers):
-        yield from part(connection, scene)
+    yield from _schema(connection, kept)
+    for part in (_ages, _standby if in_recovery else _replication, _leftovers):
+        yield from part(connection)
 
 
-def _schema(connection: Connection, scene: Scene) -> Iterator[Finding]:
-    from migrations import bootstrap, ddl_audit, partitions, runner
+def _schema(connection: Connection, kept: Mapping[str, int | None]) -> Iterator[Finding]:
+    from migrations import ddl_audit, partitions, runner
     from migrations import indexes as live
     from migrations.revisions import history
 
@@ -218,8 +218,7 @@ def _schema(connection: Connection, scene: Scene) -> Iterator[Finding]:
     yield revision(runner.current_of(connection), known[-1], known)
     building = connection.execute("SELECT EXISTS (SELECT FROM pg_stat_progress_create_index)").fetchone()
     yield from indexes([str(index) for index in live.dead(connection)], building == (True,))
-    retention = bootstrap.Retention(**dataclasses.asdict(scene.settings.database.retention))
-    yield months(partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN, kept=retention.kept))
+    yield months(partitions.missing(connection, ahead_months=MONTHS_AHEAD_MIN, kept=kept))
     yield defaults(_filled_defaults(connection))
     yield audit(ddl_audit.missing(connection))
 
@@ -233,7 +232,7 @@ def _filled_defaults(connection: Connection) -> list[str]:
     ]
 
 
-def _ages(connection: Connection, _scene: Scene) -> Iterator[Finding]:
+def _ages(connection: Connection) -> Iterator[Finding]:
     row = connection.execute(
         "SELECT datname, age(datfrozenxid), current_setting('autovacuum_freeze_max_age')::int,"
         " current_setting('autovacuum')::bool FROM pg_database ORDER BY 2 DESC LIMIT 1"
@@ -242,7 +241,7 @@ def _ages(connection: Connection, _scene: Scene) -> Iterator[Finding]:
     yield from ages(Age(database=row[0], ids=row[1], freeze_max=row[2]), row[3])
 
 
-def _replication(connection: Connection, _scene: Scene) -> Iterator[Finding]:
+def _replication(connection: Connection) -> Iterator[Finding]:
     standbys = connection.execute(
         "SELECT application_name, coalesce(state, ''), coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0),"
         " coalesce(extract(epoch FROM replay_lag), 0)::float8 FROM pg_stat_replication WHERE state <> 'backup'"
@@ -257,7 +256,7 @@ def _replication(connection: Connection, _scene: Scene) -> Iterator[Finding]:
     )
 
 
-def _standby(connection: Connection, _scene: Scene) -> Iterator[Finding]:
+def _standby(connection: Connection) -> Iterator[Finding]:
     row = connection.execute(
         "SELECT CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
         " ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END::float8,"
@@ -267,6 +266,6 @@ def _standby(connection: Connection, _scene: Scene) -> Iterator[Finding]:
     yield standby(*row)
 
 
-def _leftovers(connection: Connection, _scene: Scene) -> Iterator[Finding]:
+def _leftovers(connection: Connection) -> Iterator[Finding]:
     rows = connection.execute("SELECT datname FROM pg_database WHERE datname ~ '^gaia_(restore|before)_' ORDER BY 1")
     yield from leftovers([name for (name,) in rows.fetchall()])
