@@ -38,7 +38,7 @@ def has(module: str, name: str) -> bool:
     return name in defined | names | taken
 
 
-FILES = [pytest.param(file, id=file.name) for file in sorted((ROOT / "ops").glob("*.py"))]
+FILES = [pytest.param(file, id=str(file.relative_to(ROOT))) for file in sorted((ROOT / "ops").rglob("*.py"))]
 
 
 @pytest.mark.parametrize("file", FILES)
