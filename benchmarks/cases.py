@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,9 +16,10 @@ from pathlib import Path
 import yaml
 
 from benchmarks import plain
-from benchmarks.commands import plain_environment, run
+from benchmarks.commands import CommandFailed, plain_environment, run
 from benchmarks.copied import Copy
 from benchmarks.measure import Bar, Side
+from infra.local import postgres
 
 HEALTHY_AFTER_S = 10.5
 """What the source document's healthcheck takes to say healthy: its first look comes after ten seconds."""
@@ -191,6 +193,40 @@ def stats(bench: Bench) -> Iterator[Sides]:
 
 
 @contextmanager
+def doctor(bench: Bench) -> Iterator[Sides]:
+    """The examination of a stack with which nothing is wrong."""
+    with bench.local_up():
+        yield Side(run=lambda: bench.copy.gaia("doctor")), None
+
+
+@contextmanager
+def doctor_down(bench: Bench) -> Iterator[Sides]:
+    """The examination with the server killed, its port taken by somebody who never answers, and the state damaged."""
+    with bench.local_up():
+        settings = bench.copy.settings("local")
+        state = bench.copy.root / ".gaia" / "state" / ".pulumi" / "stacks" / "gaia-db" / "local.json"
+        whole = state.read_text()
+        home = postgres.home_for(bench.copy.root, "local")
+        os.kill(int((home / "data" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
+        with socket.create_server(("127.0.0.1", settings.database.port)):
+            state.write_text(whole[:200])
+            try:
+                yield Side(run=lambda: _finds_faults(bench)), None
+            finally:
+                state.write_text(whole)
+
+
+def _finds_faults(bench: Bench) -> None:
+    try:
+        bench.copy.gaia("doctor")
+    except CommandFailed as failed:
+        if "exit code 1\n" in str(failed):
+            return
+        raise
+    raise CommandFailed("./gaia doctor found nothing wrong")
+
+
+@contextmanager
 def launcher(bench: Bench) -> Iterator[Sides]:
     """The shortest command, through the launcher and without it."""
     by_hand = (bench.copy.python, "-P", "-m", "ops", "--help")
@@ -217,6 +253,8 @@ CASES = {
     "prod-preview": Case(open=prod_preview, bars=(Bar(measure="ratio", at_most=1.4),)),
     "url": Case(open=url, bars=(Bar(measure="seconds", at_most=0.8),)),
     "stats": Case(open=stats, bars=(Bar(measure="added seconds", at_most=0.5),)),
+    "doctor": Case(open=doctor, bars=(Bar(measure="seconds", at_most=2.0),)),
+    "doctor-down": Case(open=doctor_down, bars=(Bar(measure="seconds", at_most=5.0),)),
     "launcher": Case(open=launcher, bars=(Bar(measure="added seconds", at_most=0.15),)),
 }
 

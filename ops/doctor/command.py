@@ -47,13 +47,23 @@ def text(findings: Sequence[Finding], seconds: float, width: int) -> str:
     wrong = [finding for level in LEVELS for finding in findings if finding.found and finding.level == level]
     well = list(dict.fromkeys(finding.name for finding in findings if not finding.found))
     lines = [line for finding in wrong for line in _told(finding, width)]
-    lines += textwrap.wrap(f"well: {', '.join(well)}", width, subsequent_indent="  ") if well else []
+    lines += [_in_a_line(well, width)] if well else []
     counts = [(level, sum(finding.level == level for finding in wrong)) for level in LEVELS]
     counted = ", ".join(_many(count, level) for level, count in counts if count)
     fixable = len(_offered(findings))
     offer = f"; ./gaia doctor --fix offers {_many(fixable, 'mend')}" if fixable else ""
     looked = f"{_many(len(findings), 'check')} in {seconds:.1f} s"
     return "\n".join([*lines, f"{counted or 'nothing is wrong'}; {looked}{offer}"])
+
+
+def _in_a_line(names: Sequence[str], width: int) -> str:
+    """As many of the names as a line holds; ``--json`` lists them all."""
+    for shown in range(len(names), 0, -1):
+        more = len(names) - shown
+        line = f"well: {', '.join(names[:shown])}" + (f" and {more} more" if more else "")
+        if len(line) <= width:
+            return line
+    return f"well: {len(names)} checks"
 
 
 def _many(count: int, word: str) -> str:

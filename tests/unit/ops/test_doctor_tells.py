@@ -40,6 +40,12 @@ def test_text_fits_80_columns_and_a_command_is_never_broken() -> None:
     assert any(line.endswith(WARNING.way) for line in lines)
 
 
+def test_what_is_well_stays_within_its_line() -> None:
+    well = [Finding(name=f"check number {number}") for number in range(40)]
+    line, _ = command.text(well, 0.4, 80).splitlines()
+    assert line == "well: check number 0, check number 1, check number 2, check number 3 and 36 more"
+
+
 def test_nothing_wrong_is_said_in_words() -> None:
     assert command.text([WELL], 0.3, 80).endswith("nothing is wrong; 1 check in 0.3 s")
 

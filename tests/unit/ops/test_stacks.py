@@ -43,7 +43,7 @@ class _Stack:
     def __init__(self, *resources: Resource) -> None:
         self.found = list(resources)
 
-    def resources(self) -> list[Resource]:
+    def resources(self, *, timeout_s: float | None = None) -> list[Resource]:
         return self.found
 
 
