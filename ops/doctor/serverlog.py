@@ -17,7 +17,10 @@ _KILLED = re.compile(r"(?P<what>[\w ]+) \(PID (?P<pid>\d+)\) was terminated by s
 _NO_SPACE = "No space left on device"
 _BAD = re.compile(r"(?:FATAL|PANIC):  ")
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
-_LOGIN = re.compile(r"\] \S*@\S* FATAL:|FATAL:  (?:the database system is|sorry, too many|remaining connection)")
+_LOGIN = re.compile(
+    r"\] \S*@\S* FATAL:|FATAL:  (?:the database system is|sorry, too many|remaining connection|password auth|no pg_hba"
+    r"|(?:role|database) \".*\" does not exist|terminating connection)"
+)
 """A login that was refused is the client's fault, and not the server's last words."""
 
 
