@@ -68,8 +68,11 @@ _CODES = {
     "StateDamaged": REFUSED,
     "DataDirectoryError": REFUSED,
     "NotOurs": REFUSED,
+    "BackupMissing": MISSING,
+    "BackupBusy": BUSY,
+    "BackupRefused": REFUSED,
 }
-_OURS = ("OpsError", "EngineError", "LocalError", "SettingsError", "MigrationError")
+_OURS = ("OpsError", "EngineError", "LocalError", "SettingsError", "MigrationError", "BackupError")
 
 
 def code_of(error: BaseException) -> int | None:

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+import backup.errors
 import engine.errors
 import infra.local.errors
 import infra.settings
@@ -15,7 +16,7 @@ from engine.errors import OperationFailed
 from ops import exits
 from ops.exits import BUSY, FAILED, MISSING, REFUSED, USAGE, code_of
 
-MODULES = (engine.errors, infra.local.errors, infra.settings, migrations.errors, exits)
+MODULES = (backup.errors, engine.errors, infra.local.errors, infra.settings, migrations.errors, exits)
 
 
 def errors_of(module: ModuleType) -> list[type[Exception]]:
@@ -43,6 +44,12 @@ CODES = {
     "StateDamaged": REFUSED,
     "StateWhole": USAGE,
     "NotOurs": REFUSED,
+    "BackupError": FAILED,
+    "BackupDamaged": FAILED,
+    "BackupMissing": MISSING,
+    "BackupBusy": BUSY,
+    "BackupRefused": REFUSED,
+    "DumpFailed": FAILED,
     "ValueUnreadable": USAGE,
     "LocalError": FAILED,
     "BinariesMissing": MISSING,
