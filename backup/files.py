@@ -9,6 +9,7 @@ import os
 import tempfile
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from backup.errors import BackupDamaged
 
@@ -79,6 +80,11 @@ def forget(descriptor: int) -> None:
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):  # advice: not every file system takes it
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def create(file: Path) -> BinaryIO:
+    """A new file to write, readable by its owner alone."""
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "wb")
 
 
 def sync_folder(folder: Path) -> None:

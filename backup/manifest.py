@@ -33,7 +33,7 @@ class Manifest:
     stack: str
     database: str
     made_at: datetime
-    """When its snapshot was taken: all that was committed before is in it, and nothing else."""
+    """Just before its snapshot was taken: all that was committed by then is in it."""
     duration_s: float
     postgres_version: str
     """The server's, such as ``16.14``."""
