@@ -22,6 +22,10 @@ StackOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 AsOption = Annotated[str, typer.Option("--as", metavar="superuser|app", help="Whose login.")]
+BackupsOption = Annotated[
+    Path | None, typer.Option("--dir", metavar="FOLDER", help="The folder of the backups; else ./backups.")
+]
+KeepOption = Annotated[int, typer.Option("--keep", metavar="N", min=2, help="How many verified ones are kept.")]
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 _EXIT_CODES = "Exit codes: " + " · ".join(f"{code} {meaning}" for code, meaning in exits.MEANINGS.items())
@@ -45,6 +49,7 @@ app = typer.Typer(
     epilog=_EXIT_CODES,
 )
 secrets_app = typer.Typer(cls=_InOrder, no_args_is_help=True, help="The file of secrets that the backend's tools read.")
+backups_app = typer.Typer(cls=_InOrder, no_args_is_help=True, help="The backups in ./backups.")
 migrate_app = typer.Typer(cls=_InOrder, no_args_is_help=True, help="Alembic's commands against a stack's database.")
 
 
@@ -345,6 +350,54 @@ def migrate_prove(
     return _run(json, lambda report: module.prove(report, rows=rows, out=out))
 
 
+@app.command(rich_help_panel=DAILY, epilog=_example("./gaia backup", "./gaia backup --format sql.gz"))
+def backup(
+    stack: StackOption = None,
+    form: Annotated[str, typer.Option("--format", metavar="directory|sql.gz", help="The form.")] = "directory",
+    keep: KeepOption = 10,
+    folder: BackupsOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Back up the database into ./backups, read it back, and keep the last ten."""
+    from ops import backup as module
+
+    return _run(json, lambda report: module.backup(report, stack_name=stack, form=form, keep=keep, folder=folder))
+
+
+@backups_app.command("list", epilog=_example("./gaia backups list", "./gaia backups list --json"))
+def backups_list(folder: BackupsOption = None, json: JsonOption = False) -> int:
+    """List the backups, newest first."""
+    from ops import backups as module
+
+    return _run(json, lambda report: module.listed(report, folder=folder))
+
+
+@backups_app.command("verify", epilog=_example("./gaia backups verify"))
+def backups_verify(
+    name: Annotated[str | None, typer.Argument(help="One of the list, or its path; else all.")] = None,
+    folder: BackupsOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Read backups in full and compare them with their manifests; exit code 1 if one is damaged."""
+    from ops import backups as module
+
+    return _run(json, lambda report: module.verify(report, name=name, folder=folder))
+
+
+@backups_app.command("prune", epilog=_example("./gaia backups prune --keep 5"))
+def backups_prune(
+    keep: KeepOption = 10,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Remove the damaged ones too.")] = False,
+    folder: BackupsOption = None,
+    json: JsonOption = False,
+) -> int:
+    """Remove the older ones; only verified ones count among those that are kept."""
+    from ops import backups as module
+
+    return _run(json, lambda report: module.prune(report, keep=keep, damaged=damaged, folder=folder))
+
+
+app.add_typer(backups_app, name="backups", rich_help_panel=DAILY, epilog=_example("./gaia backups list"))
 app.add_typer(migrate_app, name="migrate", rich_help_panel=DAILY, epilog=_example("./gaia migrate history"))
 
 
