@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from backup.errors import BackupDamaged, DumpFailed
-from backup.moment import LOCK_TIMEOUT_MS, ROLE, Moment, server_gone
+from backup.errors import BackupDamaged, DumpFailed, TableLocked
+from backup.moment import LOCK_TIMEOUT_MS, ROLE, Moment, locked, server_gone
 
 COMPRESSION = "gzip:1"
 _STARTED = re.compile(r'dumping contents of table "(.*)"$')
 _SAID_KEPT = 20
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 
 
 class Dump:
@@ -45,7 +46,7 @@ class Dump:
             elif "error:" in text or "FATAL:" in text or "DETAIL:" in text or "ERROR:" in text:
                 self._said = [*self._said, text][:_SAID_KEPT]
         if code := self.process.wait():
-            raise DumpFailed(why("\n".join(self._said), code))
+            raise failure("\n".join(self._said), code)
 
     def end(self) -> None:
         """End it now, if it still runs."""
@@ -89,17 +90,21 @@ def environment(moment: Moment) -> dict[str, str]:
     }
 
 
-def why(said: str, code: int) -> str:
-    """What pg_dump said when it failed, as a sentence."""
+def failure(said: str, code: int) -> DumpFailed:
+    """What pg_dump said when it ended with ``code``, as a sentence with the way out."""
     lines = [line.partition("error:")[2].strip() or line.strip() for line in said.splitlines()]
     reason = next((line for line in lines if line), f"it ended with {code}")
-    if "No space left on device" in said or "Disk quota exceeded" in said or "File too large" in said:
-        return f"the disk is full ({reason}), and no backup was made: make room, or name another folder with --dir"
+    if any(words in said for words in _FULL):
+        return DumpFailed(f"the disk is full ({reason}), and no backup was made: make room, or take another with --dir")
+    if "statement timeout" in said:  # which pg_dump sets while it waits for a lock
+        return TableLocked(locked(reason))
     if "permission denied" in said:
-        return f"{ROLE} may not read everything ({reason}): run ./gaia up, or grant it where the table isn't ours"
+        return DumpFailed(
+            f"{ROLE} may not read everything ({reason}): run ./gaia up, or grant it where the table isn't ours"
+        )
     if "connection" in said or "FATAL:" in said:
-        return server_gone(reason)
-    return f"pg_dump failed, and no backup was made: {reason}"
+        return DumpFailed(server_gone(reason))
+    return DumpFailed(f"pg_dump failed, and no backup was made: {reason}")
 
 
 def require_tables(binaries: Path, archive: Path, names: Iterable[str]) -> None:

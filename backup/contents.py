@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -98,9 +98,15 @@ def differences(expected: Mapping[str, TableContent], found: Mapping[str, TableC
 
 @contextmanager
 def _settings(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Nothing that a role or database sets for itself may change what is hashed, or take the dump's cores."""
-    with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(_SET)
+    """Nothing that a role or database sets for itself may change what is hashed, or take the dump's cores.
+
+    For the transaction that there is, else for one of its own.
+    """
+    from psycopg.pq import TransactionStatus
+
+    alone = connection.info.transaction_status == TransactionStatus.IDLE
+    with connection.transaction() if alone else nullcontext():
+        connection.execute(_SET)
         yield
 
 

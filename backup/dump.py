@@ -20,13 +20,14 @@ from pathlib import Path
 from backup import archive, files, folder, moment
 from backup.archive import Dump
 from backup.contents import TableContent
-from backup.errors import BackupDamaged, DumpFailed
+from backup.errors import BackupDamaged, DumpFailed, TableLocked
 from backup.files import Digest, FileContent
 from backup.folder import Entry
 from backup.manifest import DumpFormat, Manifest
 from backup.moment import Moment
 
 LOOK_EVERY_S = 0.05
+_ATTEMPTS = 3
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PLAIN_END = b"PostgreSQL database dump complete"
 
@@ -65,16 +66,29 @@ def make(
 
     Nothing is left behind unless it succeeds. Raises ``DumpFailed``, ``ConnectionFailed``.
     """
-    started = time.monotonic()
-    with _full_disk_said(place), moment.taken(url) as source:
-        stem, partial = folder.reserve(place, source.made_at)
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
-            work = _Work(source, binaries, partial, folder.name_of(stem, dump_format), dump_format)
-            work.run(on_progress)
-            made = _manifest(source, work, number=folder.next_number(place), stack=stack, started=started)
-            return folder.publish(partial, made)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            with _full_disk_said(place), moment.taken(url) as source:
+                return _make(place, source, stack, binaries, dump_format, on_progress)
+        except TableLocked:
+            # Whoever began to wait for our lock before pg_dump had its own keeps it from it: all begin again.
+            if attempt == _ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _make(
+    place: Path, source: Moment, stack: str, binaries: Path, dump_format: DumpFormat, on_progress: OnProgress
+) -> Entry:
+    started = time.monotonic()
+    stem, partial = folder.reserve(place, source.made_at)
+    try:
+        work = _Work(source, binaries, partial, folder.name_of(stem, dump_format), dump_format)
+        work.run(on_progress)
+        made = _manifest(source, work, number=folder.next_number(place), stack=stack, started=started)
+        return folder.publish(partial, made)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 class _Work:

@@ -6,6 +6,7 @@ BackupError
  ├─ BackupBusy      another command works in the folder of the backups
  ├─ BackupRefused   it would lose data, or can't be made of this
  └─ DumpFailed      no backup was made: pg_dump, the server or the disk failed
+     └─ TableLocked    somebody changes a table, or waits to
 """
 
 
@@ -31,3 +32,7 @@ class BackupRefused(BackupError):
 
 class DumpFailed(BackupError):
     """Mend what the message names, and run it again; the backups that were there are untouched."""
+
+
+class TableLocked(DumpFailed):
+    """Wait for the migration, or whatever changes the table, to end."""

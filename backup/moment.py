@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from backup import contents
 from backup.contents import Table, TableContent
-from backup.errors import DumpFailed
+from backup.errors import DumpFailed, TableLocked
 from migrations import connection as connections
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ROLE = "gaia_backup"
 """Reads every row, through policies of its own; writes nothing."""
-LOCK_TIMEOUT_MS = 10_000
+LOCK_TIMEOUT_MS = 3_000
+"""Longer than a migration waits for a lock: whoever waits for one that we hold, and keeps pg_dump from it, gives up."""
 _ATTEMPTS = 5
 
 
@@ -68,10 +69,9 @@ def taken(url: str) -> Iterator[Moment]:
 
     Raises ``DumpFailed``, and ``ConnectionFailed`` where there is no server.
     """
-    with said_plainly(), connections.connect(url) as connection:
-        connection.execute(_SESSION.encode())
+    with said_plainly(), contextlib.closing(connections.connect(url)) as connection:
+        connection.execute(_session().encode())
         yield _take(connection)
-        connection.execute("ROLLBACK")  # it read only
 
 
 @contextlib.contextmanager
@@ -82,9 +82,7 @@ def said_plainly() -> Iterator[None]:
     try:
         yield
     except psycopg.errors.LockNotAvailable as error:
-        raise DumpFailed(
-            f"a table is locked by somebody who changes it ({_primary(error)}): wait for that to end, then run it again"
-        ) from None
+        raise TableLocked(locked(_primary(error))) from None
     except psycopg.errors.InsufficientPrivilege as error:
         raise DumpFailed(
             f"{ROLE} may not read everything ({_primary(error)}): run ./gaia up, or grant it where the table isn't ours"
@@ -97,9 +95,24 @@ def said_plainly() -> Iterator[None]:
         raise DumpFailed(f"no backup was made: {_primary(error)}") from None
 
 
+def locked(said: str) -> str:
+    """The sentence for a lock that couldn't be had."""
+    return f"a table is locked by somebody who changes it ({said}): wait for that to end, then run it again"
+
+
 def server_gone(said: str) -> str:
     """The sentence for a server that went away."""
     return f"the server went away while it was backed up ({said}), and no backup was made: ./gaia status"
+
+
+def _session() -> str:
+    # The server looks each second whether this process still lives: what a killed one asked for ends then.
+    return f"""
+SELECT set_config(name, value, false)
+FROM (VALUES ('role', '{ROLE}'), ('application_name', 'gaia-backup'), ('lock_timeout', '{LOCK_TIMEOUT_MS}'),
+             ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+             ('client_connection_check_interval', '1s')) v (name, value)
+"""
 
 
 def _take(connection: psycopg.Connection[Any]) -> Moment:
@@ -141,12 +154,10 @@ def _described(connection: psycopg.Connection[Any], snapshot: str, made_at: date
 
 def _all_rows(connection: psycopg.Connection[Any], table: Table) -> int | None:
     """How many rows there are, as the session's own user sees them; None where that one is no superuser."""
-    with connection.transaction():
-        connection.execute("SET LOCAL ROLE NONE")
-        if _one(connection, "SHOW is_superuser")[0] != "on":
-            return None
-        rows = _one(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0]
-        connection.execute(f"SET LOCAL ROLE {ROLE}".encode())
+    connection.execute("SET LOCAL ROLE NONE")
+    superuser = _one(connection, "SHOW is_superuser")[0] == "on"
+    rows = _one(connection, f"SELECT count(*) FROM ONLY {table.sql}")[0] if superuser else None
+    connection.execute(f"SET LOCAL ROLE {ROLE}".encode())
     return rows
 
 
@@ -158,14 +169,6 @@ def _one(connection: psycopg.Connection[Any], statement: str) -> tuple[Any, ...]
 def _primary(error: Any) -> str:
     return error.diag.message_primary or connections.one_sentence(str(error))
 
-
-# The server looks each second whether this process still lives: what a killed one asked for ends then.
-_SESSION = f"""
-SELECT set_config(name, value, false)
-FROM (VALUES ('role', '{ROLE}'), ('application_name', 'gaia-backup'), ('lock_timeout', '{LOCK_TIMEOUT_MS}'),
-             ('statement_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
-             ('client_connection_check_interval', '1s')) v (name, value)
-"""
 
 # Whoever owns something or is granted something is in pg_shdepend, but for the first superuser, who may own triggers.
 _FACTS = r"""

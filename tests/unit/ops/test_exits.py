@@ -50,6 +50,7 @@ CODES = {
     "BackupBusy": BUSY,
     "BackupRefused": REFUSED,
     "DumpFailed": FAILED,
+    "TableLocked": FAILED,
     "ValueUnreadable": USAGE,
     "LocalError": FAILED,
     "BinariesMissing": MISSING,
