@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import database_changes, database_package, database_reads
+from benchmarks import database_backup, database_changes, database_package, database_reads
 from benchmarks.database_measure import Figure
 from benchmarks.database_world import World
 
@@ -16,4 +16,6 @@ DATABASE_CASES: dict[str, Callable[[World], list[Figure]]] = {
     "db-writes": database_package.writes,
     "db-migrate": database_changes.migrations,
     "db-seed": database_changes.seed,
+    "backup": database_backup.verified,
+    "backup-hashes": database_backup.hashes,
 }

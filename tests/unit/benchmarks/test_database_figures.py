@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.database import DATABASE_CASES
 from benchmarks.database_changes import schema_sql
-from benchmarks.database_measure import added, answers, p95, slower, table, throughput
+from benchmarks.database_measure import added, answers, p95, ratio, slower, table, throughput
 
 
 def test_the_p95_is_what_95_in_100_stay_under() -> None:
@@ -34,6 +34,11 @@ def test_added_seconds_are_a_difference() -> None:
     figure = added("migrate", "psql", [1.5, 1.6, 9.0], [0.5, 0.6, 0.7], bar=1.0)
     assert figure.value == pytest.approx(1.0)
     assert figure.ok
+
+
+def test_a_ratio_is_that_of_the_medians() -> None:
+    figure = ratio("backup", "pg_dump", [1.3, 1.2, 9.0], [1.0, 0.9, 1.1], bar=1.3)
+    assert (figure.value, figure.unit) == (pytest.approx(1.3), "s")
 
 
 def test_every_question_goes_to_all_sides_and_none_is_always_the_first() -> None:
@@ -71,7 +76,8 @@ def test_the_document_says_whether_it_is_within_its_bar() -> None:
 
 def test_every_line_of_the_speed_table_has_a_case() -> None:
     assert list(DATABASE_CASES) == [
-        *("db-last-50", "db-security", "db-search", "db-sessions", "db-writes", "db-migrate", "db-seed")
+        *("db-last-50", "db-security", "db-search", "db-sessions", "db-writes", "db-migrate", "db-seed"),
+        *("backup", "backup-hashes"),
     ]
 
 
