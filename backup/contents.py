@@ -1,8 +1,8 @@
 """What is in the tables: their rows counted, and a hash of each table whatever the order of its rows.
 
-A row's hash is the MD5 of the row as PostgreSQL sends it over the wire in binary: exact, the same under every setting
-of a session, on every machine and in every later version. The hashes are added up, as two numbers of 64 bits, so that
-a row that is there twice counts twice. The server does it all; only the sums travel.
+A row's hash is that of the row as PostgreSQL sends it over the wire in binary: exact, and the same under every setting
+of a session. The hashes are added up, as two numbers of 64 bits, so that a row that is there twice counts twice. The
+server does it all; only the sums travel.
 
 Generated columns are left out: no dump holds them, the server makes them again from the others.
 """
@@ -127,9 +127,8 @@ ORDER BY 1
 """
 
 _CONTENT = """
-SELECT count(*), coalesce(sum(('x' || left(h, 16))::bit(64)::bigint), 0),
-       coalesce(sum(('x' || right(h, 16))::bit(64)::bigint), 0)
-FROM (SELECT md5(record_send(ROW({row}))) FROM ONLY {table} OFFSET 0) s (h)
+SELECT count(*), coalesce(sum(hash_record_extended(ROW(r), 1)), 0), coalesce(sum(hash_record_extended(ROW(r), 2)), 0)
+FROM (SELECT record_send(ROW({row})) FROM ONLY {table} OFFSET 0) s (r)
 """
 
 # What the text of a value depends on; and one core is enough.
@@ -137,5 +136,5 @@ _SET = """
 SELECT set_config(name, value, true)
 FROM (VALUES ('client_encoding', 'UTF8'), ('search_path', 'pg_catalog'), ('DateStyle', 'ISO'), ('TimeZone', 'UTC'),
              ('IntervalStyle', 'postgres'), ('bytea_output', 'hex'), ('extra_float_digits', '1'),
-             ('xmloption', 'content'), ('lc_monetary', 'C'), ('max_parallel_workers_per_gather', '0')) v (name, value)
+             ('xmloption', 'content'), ('lc_monetary', 'C'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0')) v (name, value)
 """
