@@ -136,5 +136,6 @@ _SET = """
 SELECT set_config(name, value, true)
 FROM (VALUES ('client_encoding', 'UTF8'), ('search_path', 'pg_catalog'), ('DateStyle', 'ISO'), ('TimeZone', 'UTC'),
              ('IntervalStyle', 'postgres'), ('bytea_output', 'hex'), ('extra_float_digits', '1'),
-             ('xmloption', 'content'), ('lc_monetary', 'C'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0')) v (name, value)
+             ('xmloption', 'content'), ('lc_monetary', 'C'), ('jit', 'off'),
+             ('max_parallel_workers_per_gather', '0')) v (name, value)
 """
