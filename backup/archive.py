@@ -11,7 +11,8 @@ from pathlib import Path
 from backup.errors import BackupDamaged, DumpFailed, TableLocked
 from backup.moment import LOCK_TIMEOUT_MS, ROLE, Moment, locked, server_gone
 
-COMPRESSION = "gzip:1"
+COMPRESSION = "gzip:4"
+"""Why this: docs/decisions/backup-format.md."""
 _STARTED = re.compile(r'dumping contents of table "(.*)"$')
 _SAID_KEPT = 20
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
