@@ -38,12 +38,13 @@ def test_the_order_of_rows_does_not_count_but_each_row_does(empty_database: Data
         seen = []
         for rows in (
             *("(1,'x'),(2,'y')", "(2,'y'),(1,'x')", "(1,'x'),(2,'y'),(2,'y')", "(1,'y'),(2,'x')", "(1,'x'),(2,NULL)"),
+            "(1,'x')",
         ):
             connection.execute(f"TRUNCATE public.t; INSERT INTO public.t VALUES {rows}".encode())
             seen.append(of(connection, "public.t"))
     assert seen[0] == seen[1]
-    assert len({content.hash for content in seen}) == 4
-    assert [content.rows for content in seen] == [2, 2, 3, 2, 2]
+    assert len({content.hash[:16] for content in seen}) == len({content.hash[16:] for content in seen}) == 5
+    assert [content.rows for content in seen] == [2, 2, 3, 2, 2, 1]
 
 
 def test_two_equal_rows_are_not_none_and_null_is_not_the_empty_text(empty_database: Database) -> None:

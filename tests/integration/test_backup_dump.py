@@ -179,14 +179,19 @@ def test_without_roles_or_server_it_says_what_to_do(empty_database: Database, tm
     assert (entry.manifest.revision, entry.manifest.rows) == (None, 0)
 
 
-def test_ctrl_c_leaves_nothing_and_ends_the_dump(database: Database, tmp_path: Path) -> None:
-    fill(database, each=100)
+def test_ctrl_c_leaves_nothing_and_ends_the_dump(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database)
+    monkeypatch.setattr(contents, "_CONTENT", "SELECT 0, 0, 0 FROM pg_sleep(60)")  # a large table
+    started = time.monotonic()
 
     def interrupt(_progress: dump.Progress) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), folder.locked(tmp_path, "a test"):
         dump.make(tmp_path, url=database.url, stack="local", binaries=database.server.binaries, on_progress=interrupt)
+    assert time.monotonic() - started < 30
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     with database.connect() as connection:
         deadline = time.monotonic() + 10

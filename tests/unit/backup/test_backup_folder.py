@@ -64,6 +64,13 @@ def test_one_changed_byte_is_found_by_reading_and_then_remembered(tmp_path: Path
         folder.newest(tmp_path)
 
 
+def test_a_changed_byte_that_no_checksum_of_gzip_covers_is_found(tmp_path: Path) -> None:
+    entry = put(tmp_path, NOON)
+    (entry.archive / "toc.dat").write_bytes(b"tok")
+    with pytest.raises(BackupDamaged, match=r"dump/toc\.dat isn't what was written"):
+        folder.check(entry)
+
+
 @pytest.mark.parametrize("dump_format", FORMATS)
 def test_a_cut_or_missing_file_is_seen_without_reading_it(tmp_path: Path, dump_format: DumpFormat) -> None:
     cut, gone = put(tmp_path, NOON, dump_format), put(tmp_path, NOON + DAY, dump_format)
