@@ -5,8 +5,9 @@ BackupError
  ├─ BackupMissing   there is no such backup
  ├─ BackupBusy      another command works in the folder of the backups
  ├─ BackupRefused   it would lose data, or can't be made of this
- └─ DumpFailed      no backup was made: pg_dump, the server or the disk failed
-     └─ TableLocked    somebody changes a table, or waits to
+ ├─ DumpFailed      no backup was made: pg_dump, the server or the disk failed
+ │   └─ TableLocked    somebody changes a table, or waits to
+ └─ RestoreFailed   the database is as it was: loading, comparing or swapping failed
 """
 
 
@@ -36,3 +37,7 @@ class DumpFailed(BackupError):
 
 class TableLocked(DumpFailed):
     """Wait for the migration, or whatever changes the table, to end."""
+
+
+class RestoreFailed(BackupError):
+    """Mend what the message names; the database that served before serves on, whole."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from migrations import connection as connections
-from migrations import ddl_audit, identity, partitions, roles, runner
+from migrations import ddl_audit, grants, identity, partitions, roles, runner
 from migrations.revisions import DIRECTORY
 
 if TYPE_CHECKING:
@@ -42,15 +42,32 @@ def apply(
     applied = runner.apply(url, passwords=passwords, on_event=on_event, directory=directory)
     with connections.connect(url) as connection:
         connections.become_owner(connection)
-        if identity_keys:
-            identity.install(connection, identity_keys)
-        ddl_audit.apply(connection)
-        up_to_date = not partitions.missing(connection, kept=retention.kept)
-    if not up_to_date:
+        _complete(connection, url, identity_keys, retention)
+    return applied
+
+
+def complete(url: str, *, identity_keys: Sequence[str]) -> None:
+    """What :func:`apply` does but for the revisions and the retention: for rows that came with a schema of their own.
+
+    Raises what ``roles.apply`` and ``partitions.maintain`` raise.
+    """
+    with connections.connect(url) as connection:
+        roles.apply(connection, {})
+        connections.become_owner(connection)
+        grants.apply(connection)
+        _complete(connection, url, identity_keys, Retention())
+
+
+def _complete(
+    connection: "psycopg.Connection[Any]", url: str, identity_keys: Sequence[str], retention: Retention
+) -> None:
+    if identity_keys:
+        identity.install(connection, identity_keys)
+    ddl_audit.apply(connection)
+    if partitions.missing(connection, kept=retention.kept):
         partitions.maintain(
             url, chat_retention_months=retention.chat_months, audit_retention_months=retention.audit_months
         )
-    return applied
 
 
 def missing(
