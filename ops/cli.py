@@ -128,6 +128,51 @@ def rotate(
     )
 
 
+@app.command(
+    rich_help_panel=DAILY,
+    epilog=_example("./gaia restore", "./gaia restore gaia_backup_20261123_120000 --replace", "./gaia restore --drill"),
+)
+def restore(
+    file: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="A backup's name, its folder or .sql.gz; else it asks which."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of a database that has rows; that one is kept aside.")
+    ] = False,
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Restore into a scratch PostgreSQL instead, and time it.")
+    ] = False,
+    discard_old: Annotated[
+        bool, typer.Option("--discard-old", help="Delete what earlier restores kept aside, for good.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", metavar="N", min=1, help="How much is done at once.")] = 2,
+    place: Annotated[
+        Path | None, typer.Option("--dir", metavar="FOLDER", help="Where the backups are, instead of ./backups.")
+    ] = None,
+    stack: StackOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask before --discard-old.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Put a backup in the database's place, verified first; the old one serves until the new one is whole."""
+    if replace + drill + discard_old > 1:
+        raise typer.BadParameter("--replace, --drill and --discard-old are three things: ask for one at a time")
+    if discard_old and file:
+        raise typer.BadParameter("--discard-old takes no backup: it deletes all that was kept aside")
+    if drill:
+        from ops import drill as drills
+
+        return _run(json, lambda report: drills.drill(report, file=file, jobs=jobs, place=place))
+    from ops import restore as module
+
+    if discard_old:
+        return _run(json, lambda report: module.discard_old(report, stack_name=stack, yes=yes))
+    return _run(
+        json,
+        lambda report: module.restore(report, stack_name=stack, file=file, replace=replace, jobs=jobs, place=place),
+    )
+
+
 @app.command(rich_help_panel=INSPECT, epilog=_example("./gaia status --json"))
 def status(stack: StackOption = None, json: JsonOption = False) -> int:
     """Show what is there: server, address, revision, who holds the stack."""

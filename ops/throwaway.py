@@ -13,9 +13,10 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
@@ -68,7 +69,7 @@ class Throwaway:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Throwaway]:
+def running(parameters: Mapping[str, str | int] = MappingProxyType({})) -> Iterator[Throwaway]:
     """Start one, with an empty database; raises what ``infra.local.postgres`` raises."""
     remove_stale()
     folder = Path(tempfile.mkdtemp(prefix="server-", dir=_base()))
@@ -76,7 +77,7 @@ def running() -> Iterator[Throwaway]:
     try:
         me = psutil.Process()
         (folder / _RECORD).write_text(json.dumps({"pid": me.pid, "started": me.create_time()}))
-        yield _start(folder)
+        yield _start(folder, parameters)
     finally:
         _remove(folder)
 
@@ -89,7 +90,7 @@ def remove_stale() -> None:
                 _remove(folder)
 
 
-def _start(folder: Path) -> Throwaway:
+def _start(folder: Path, parameters: Mapping[str, str | int]) -> Throwaway:
     server = postgres.locate(folder / "pg")
     password = secrets.token_hex(16)
     for attempt in range(1, _PORT_ATTEMPTS + 1):
@@ -100,7 +101,7 @@ def _start(folder: Path) -> Throwaway:
                 superuser=SUPERUSER,
                 password=password,
                 database=DATABASE,
-                parameters={**_PARAMETERS, "port": port},
+                parameters={**_PARAMETERS, **parameters, "port": port},
                 timeout_s=_START_TIMEOUT_S,
             )
         except PortTaken:  # somebody was faster

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from migrations.connection import one_sentence
-from ops import stacks
+from ops import drill, restore, stacks
 from ops.checks import Check, tell
 from ops.report import Report
 
@@ -46,6 +46,7 @@ def verify(report: Report, *, stack_name: str | None) -> int:
     checks += [_revision(superuser.url), _app_login(app), _identity(app, logins.identity_key)]
     if settings.docker is not None:
         checks.append(_container(settings.docker.container))
+    checks.append(drill.check(restore.place_of(stack.checkout, None)))
     return tell(report, stack.name, checks)
 
 
