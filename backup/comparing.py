@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from backup import contents
 from backup.contents import TableContent
 from migrations import connection as connections
+from migrations import guards
 
 if TYPE_CHECKING:
     import psycopg
@@ -30,6 +31,7 @@ class Content:
     revision: str | None
     contents: Mapping[str, TableContent]
     sequences: Mapping[str, int]
+    guards: Mapping[str, str]
 
     @property
     def tables(self) -> int:
@@ -50,7 +52,12 @@ def look(url: str, *, jobs: int, now: Say) -> Content:
             if result is not None:
                 found[result[0]] = result[1]
                 now(f"compared {result[0]} ({len(found)} of {len(tables)} tables)")
-        return Content(revision=connections.revision_of(connection), contents=found, sequences=_sequences(connection))
+        return Content(
+            revision=connections.revision_of(connection),
+            contents=found,
+            sequences=_sequences(connection),
+            guards=guards.fingerprints(connection),
+        )
 
 
 def differences(manifest: Manifest | None, found: Content) -> list[str]:
@@ -64,6 +71,11 @@ def differences(manifest: Manifest | None, found: Content) -> list[str]:
         now = found.sequences.get(name)
         if now is None or now < value:
             wrong.append(f"the sequence {name} is {'missing' if now is None else f'at {now}, before {value}'}")
+    wrong += [
+        f"{name} {'is missing' if name not in found.guards else 'is another'}"
+        for name in sorted({*manifest.guards, *found.guards})
+        if manifest.guards.get(name) != found.guards.get(name)
+    ]
     return wrong
 
 

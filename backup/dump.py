@@ -209,6 +209,7 @@ def _manifest(source: Moment, work: _Work, *, number: int, stack: str, started: 
         tables=work.tables,
         left_out=source.left_out,
         sequences=source.sequences,
+        guards=source.guards,
         table_bytes=source.bytes,
         files=work.files,
         dump_format=work.dump_format,

@@ -49,6 +49,8 @@ class Manifest:
     """Tables of which only the definition is in it."""
     sequences: Mapping[str, int]
     """Sequence → a value that it had reached when the backup began; 0 where it was never used."""
+    guards: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Each function, trigger and policy → its fingerprint (``migrations.guards``)."""
     table_bytes: int
     """What the tables took on the server's disk, without indexes."""
     files: Mapping[str, FileContent]

@@ -14,6 +14,7 @@ from backup import contents
 from backup.contents import Table, TableContent
 from backup.errors import DumpFailed, TableLocked
 from migrations import connection as connections
+from migrations import guards
 
 if TYPE_CHECKING:
     import psycopg
@@ -42,6 +43,7 @@ class Moment:
     roles: tuple[str, ...]
     extensions: Mapping[str, str]
     sequences: Mapping[str, int]
+    guards: Mapping[str, str]
 
     @property
     def bytes(self) -> int:
@@ -149,6 +151,7 @@ def _described(connection: psycopg.Connection[Any], snapshot: str, made_at: date
         roles=tuple(roles),
         extensions=extensions,
         sequences=sequences,
+        guards=guards.fingerprints(connection),
     )
 
 

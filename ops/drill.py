@@ -97,7 +97,7 @@ def _sentence(done: Drill, entry: Entry) -> str:
         [
             f"{done.backup} can be restored: {rows:,} rows in {tables} tables, as its manifest says",
             f"  recovery time (RTO)  {done.seconds:.1f} s",
-            f"  age of data (RPO)    {restore.age(entry.manifest.made_at)}",
+            f"  age of data (RPO)    {restore.age(entry.manifest.made_at, done.time)}",
         ]
     )
 

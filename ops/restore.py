@@ -119,13 +119,13 @@ def verified(report: Report, entry: Entry, working: Working) -> Source:
             "nor whether one was changed"
         )
     else:
-        report.say(f"{found.name} is whole: {len(found.manifest.files)} files, {size(total)}")
+        report.say(f"{found.name} is whole: {size(total)} read and compared")
     return found
 
 
-def age(moment: datetime) -> str:
+def age(moment: datetime, now: datetime | None = None) -> str:
     """How long ago, as people say it."""
-    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0)
+    seconds = max(((now or datetime.now(UTC)) - moment).total_seconds(), 0)
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit}s"
