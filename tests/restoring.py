@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import itertools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -37,10 +38,13 @@ def back_up(database: Database, place: Path, dump_format: DumpFormat = "director
         )
 
 
+_numbers = itertools.count(1)
+
+
 @pytest.fixture(scope="session")
 def backed_up(server: Server, template: Database) -> Iterator[Entry]:
     """A backup of a database with rows in every table."""
-    database = server.create("gaia_backed_up", template=template.name)
+    database = server.create(f"backed_up_{next(_numbers)}", template=template.name)
     roles.apply(database.url, PASSWORDS)
     seed.fill(Report(), database.url, PLAN, add=False)
     with tempfile.TemporaryDirectory(prefix="gaia-backups-") as place:

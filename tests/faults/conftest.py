@@ -12,8 +12,20 @@ import pytest
 
 from tests.clone import clone, port, session_clone
 from tests.postgres import database, empty_database, server, shared_database, template
+from tests.restoring import backed_up, copy
 
-__all__ = ["clone", "database", "empty_database", "port", "server", "session_clone", "shared_database", "template"]
+__all__ = [
+    "backed_up",
+    "clone",
+    "copy",
+    "database",
+    "empty_database",
+    "port",
+    "server",
+    "session_clone",
+    "shared_database",
+    "template",
+]
 
 _PROPERTY = "fault"
 _table: list[tuple[str, str]] = []

@@ -1,5 +1,6 @@
 """What the tests on a real PostgreSQL 16 share."""
 
 from tests.postgres import database, empty_database, server, shared_database, template
+from tests.restoring import backed_up, copy
 
-__all__ = ["database", "empty_database", "server", "shared_database", "template"]
+__all__ = ["backed_up", "copy", "database", "empty_database", "server", "shared_database", "template"]

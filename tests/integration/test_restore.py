@@ -16,9 +16,8 @@ from backup.folder import Entry
 from backup.manifest import DumpFormat
 from migrations import ddl_audit, guards, identity, partitions, roles, runner
 from tests.postgres import IDENTITY_KEY, Database
-from tests.restoring import back_up, backed_up, copy, drop_kept, manifest_of, named_after, put_back, rewritten
+from tests.restoring import back_up, drop_kept, manifest_of, named_after, put_back, rewritten
 
-__all__ = ["backed_up", "copy"]
 pytestmark = pytest.mark.postgres
 
 MARK = "a user who was there before"
