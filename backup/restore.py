@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backup import comparing, databases, load
-from backup.errors import BackupRefused, RestoreFailed
+from backup.errors import BackupMissing, BackupRefused, RestoreFailed
 from backup.source import Source
 from backup.swap import swap
 from migrations import bootstrap, grants, runner
@@ -93,6 +93,23 @@ def restore(
         seconds=round(seconds, 2),
         kept=kept,
     )
+
+
+def bring_back(url: str, kept: str, *, replace: bool) -> str:
+    """Give a database that a restore put aside its name again; returns the name of the one that served until now.
+
+    Raises BackupMissing, BackupRefused, BackupBusy, RestoreFailed.
+    """
+    database = databases.name_of(url)
+    with databases.alone(url) as server:
+        there = [one.name for one in databases.kept(server, database)]
+        if kept not in there:
+            raise BackupMissing(f"no restore has put {kept} aside; there is: {', '.join(there) or 'none'}")
+        if not replace:
+            raise BackupRefused(f"{kept} can take the place of {database} with --replace, which is then kept in turn")
+        aside = databases.free_name(server, database, databases.KEPT)
+        swap(server, live=database, new=kept, kept=aside)
+    return aside
 
 
 def require_fit(server: Connection, source: Source) -> None:

@@ -135,7 +135,7 @@ def rotate(
 def restore(
     file: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE]", help="A backup's name, its folder or .sql.gz; else it asks which."),
+        typer.Argument(metavar="[FILE]", help="A backup's name, folder or .sql.gz, or newest; else it asks."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of a database that has rows; that one is kept aside.")

@@ -30,11 +30,10 @@ _PARAMETERS: dict[str, str | int] = {
 def drill(report: Report, *, file: str | None, jobs: int, place: Path | None = None) -> int:
     """Restore the newest verified backup, or ``file``, where nothing can be lost; exit code 1 where that fails."""
     from backup import drill as backup
-    from backup import folder
     from backup.errors import BackupDamaged, BackupRefused, RestoreFailed
 
     place = restore.place_of(places.here(), place)
-    entry = folder.find(place, file) if file is not None else folder.newest(place)
+    entry = restore.chosen(report, place, file or restore.NEWEST, "./gaia restore --drill")
     began, started = datetime.now(UTC), time.monotonic()
     fault = None
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from backup.source import Source
     from ops.report import Working
 
+NEWEST = "newest"
+"""In place of a name: the newest verified backup."""
+PUT_ASIDE = re.compile(r".+_before_\d{8}_\d{6}")
+"""The name of a database that a restore put aside."""
 SHOWN = 10
 """So many backups are listed to choose from."""
 
@@ -34,6 +40,8 @@ def restore(
 
     checkout = places.here()
     _refuse_cloud(checkout, stack_name)
+    if file is not None and PUT_ASIDE.fullmatch(file):
+        return _bring_back(report, stack_name, file, replace=replace)
     entry = chosen(report, place_of(checkout, place), file, "./gaia restore")
     with report.working("reading the backup") as working:
         source = verified(report, entry, working)
@@ -51,6 +59,19 @@ def restore(
                 now=working.now,
             )
     report.result(_sentence(stack.name, source, done), _document(stack.name, source, done, report))
+    return FINE
+
+
+def _bring_back(report: Report, stack_name: str | None, name: str, *, replace: bool) -> int:
+    """The way back: the database that a restore put aside."""
+    from backup import restore as backup
+
+    stack = stacks.open_stack(stack_name, report.long)
+    url = stacks.logins(stack).superuser.url
+    with locks.held(stack.checkout, stack.name, "./gaia restore", report.say):
+        kept = backup.bring_back(url, name, replace=replace)
+    text = f"{name} is the database of stack {stack.name} again; the one before is kept as {kept}"
+    report.result(text, {"ok": True, "stack": stack.name, "backup": name, "kept": kept, "seconds": report.seconds})
     return FINE
 
 
@@ -87,7 +108,7 @@ def chosen(report: Report, place: Path, file: str | None, command: str) -> Entry
     from backup import folder
 
     if file is not None:
-        return folder.find(place, file)
+        return folder.newest(place) if file == NEWEST else folder.find(place, file)
     there = folder.entries(place)
     if not there:
         raise Missing(f"there is no backup in {place}: make one with ./gaia backup")
@@ -104,12 +125,13 @@ def verified(report: Report, entry: Entry, working: Working) -> Source:
     from backup import source
 
     total = sum(file.bytes for file in entry.manifest.files.values()) if entry.manifest else 0
-    done = 0
+    done, started = 0, time.monotonic()
 
     def on_bytes(count: int) -> None:
         nonlocal done
         done += count
-        report.long(f"reading {entry.name}: {100 * done // max(total, 1)} %")
+        if time.monotonic() - started > 1:
+            report.long(f"reading {entry.name}: {100 * done // max(total, 1)} %")
 
     working.now(f"reading {entry.name}")
     found = source.verified(entry, on_bytes)
