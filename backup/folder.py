@@ -138,10 +138,11 @@ def newest(place: Path) -> Entry:
     raise BackupMissing(f"there is no verified backup in {place}: make one with ./gaia backup")
 
 
-def check(entry: Entry, on_bytes: Callable[[int], None] = lambda _bytes: None) -> Manifest:
+def check(entry: Entry, on_bytes: Callable[[int], None] = lambda _bytes: None, *, unpacking: bool = True) -> Manifest:
     """Read every file in full: its size, its SHA-256, its gzip. Raises ``BackupDamaged``, ``BackupMissing``.
 
-    ``on_bytes`` is told after each file how many bytes were read.
+    ``on_bytes`` is told after each file how many bytes were read. Without ``unpacking`` the SHA-256 alone says that
+    they are the bytes which were unpacked when the backup was made.
     """
     if entry.manifest is None:
         if entry.fault is None:
@@ -150,7 +151,7 @@ def check(entry: Entry, on_bytes: Callable[[int], None] = lambda _bytes: None) -
     for relative, expected in entry.manifest.files.items():
         file = entry.file(relative)
         try:
-            found = files.content(file, packed=file.suffix == ".gz")
+            found = files.content(file, packed=unpacking and file.suffix == ".gz")
         except (OSError, BackupDamaged) as error:
             raise BackupDamaged(f"{entry.name} is damaged: {relative}: {_said(error)}; {_ANOTHER}") from None
         if found != expected:

@@ -35,7 +35,7 @@ class Source:
 
 def verified(entry: Entry, on_bytes: Callable[[int], None] = lambda _bytes: None) -> Source:
     """Read every byte and compare it with the manifest. Raises BackupDamaged, BackupMissing."""
-    known = None if _foreign(entry) else folder.check(entry, on_bytes)
+    known = None if _foreign(entry) else folder.check(entry, on_bytes, unpacking=False)
     if known is None:
         _require_whole(entry)
     return Source(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import database_backup, database_changes, database_package, database_reads
+from benchmarks import database_backup, database_changes, database_package, database_reads, database_restore
 from benchmarks.database_measure import Figure
 from benchmarks.database_world import World
 
@@ -18,4 +18,6 @@ DATABASE_CASES: dict[str, Callable[[World], list[Figure]]] = {
     "db-seed": database_changes.seed,
     "backup": database_backup.verified,
     "backup-hashes": database_backup.hashes,
+    "restore": database_restore.restored,
+    "drill": database_restore.drilled,
 }

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from backup.folder import Entry
     from ops.report import Working
 
-_PARAMETERS: dict[str, str | int] = {
+PARAMETERS: dict[str, str | int] = {
     # Rows that are copied into a new table need no log where nobody follows it.
     "wal_level": "minimal",
     "max_wal_senders": 0,
@@ -75,7 +75,7 @@ def _restore(report: Report, entry: Entry, jobs: int, working: Working) -> None:
 
     source = restore.verified(report, entry, working)
     working.now("starting PostgreSQL")
-    with throwaway.running(_PARAMETERS) as server:
+    with throwaway.running(PARAMETERS) as server:
         backup.rehearse(
             server.url(),
             source,

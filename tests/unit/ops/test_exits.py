@@ -51,6 +51,7 @@ CODES = {
     "BackupRefused": REFUSED,
     "DumpFailed": FAILED,
     "TableLocked": FAILED,
+    "RestoreFailed": FAILED,
     "ValueUnreadable": USAGE,
     "LocalError": FAILED,
     "BinariesMissing": MISSING,
