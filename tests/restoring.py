@@ -65,7 +65,12 @@ def rewritten(entry: Entry, **changes: Any) -> Entry:
 
 
 def put_back(
-    database: Database, entry: Entry, *, replace: bool = False, say: Callable[[str], None] = quiet
+    database: Database,
+    entry: Entry,
+    *,
+    replace: bool = False,
+    say: Callable[[str], None] = quiet,
+    now: Callable[[str], None] = quiet,
 ) -> restore.Restored:
     """Read the backup in full, then put it in the database's place: as the command does."""
     return restore.restore(
@@ -76,7 +81,7 @@ def put_back(
         replace=replace,
         jobs=2,
         say=say,
-        now=quiet,
+        now=now,
     )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from backup import contents, databases, folder
+from backup import contents, databases, folder, restore
 from backup.contents import TableContent
-from backup.errors import BackupBusy, BackupDamaged, BackupRefused, RestoreFailed
+from backup.errors import BackupBusy, BackupDamaged, BackupMissing, BackupRefused, RestoreFailed
 from backup.folder import Entry
 from backup.manifest import DumpFormat
 from migrations import ddl_audit, guards, identity, partitions, roles, runner
@@ -202,6 +202,37 @@ def test_what_a_killed_restore_left_is_named_and_removed(full: Database, backed_
         done = put_back(full, backed_up, replace=True, say=said.append)
     assert said[0] == f"removing {left}, which a killed restore left"
     assert named_after(full) == [full.name, done.kept]
+
+
+@pytest.mark.parametrize("step", ["loading", "table game.", "comparing", "compared game.", "roles", "swapping"])
+@pytest.mark.parametrize("form", ["directory", "sql.gz"])
+def test_ctrl_c_at_any_step_leaves_the_old_database_and_nothing_else(
+    full: Database, backed_up: Entry, tmp_path: Path, step: str, form: DumpFormat
+) -> None:
+    if form == "sql.gz" and step == "table game.":
+        pytest.skip("plain SQL is loaded in one piece")
+
+    def interrupt(line: str) -> None:
+        if line.startswith(step):
+            raise KeyboardInterrupt
+
+    entry = backed_up if form == "directory" else back_up(full, tmp_path / "backups", form)
+    with pytest.raises(KeyboardInterrupt):
+        put_back(full, entry, replace=True, say=interrupt, now=interrupt)
+    assert untouched(full)
+
+
+def test_the_database_that_was_put_aside_can_serve_again(full: Database, backed_up: Entry) -> None:
+    kept = put_back(full, backed_up, replace=True).kept
+    assert kept is not None
+    with pytest.raises(BackupRefused, match="--replace"):
+        restore.bring_back(full.url, kept, replace=False)
+    with pytest.raises(BackupMissing, match=f"there is: {kept}"):
+        restore.bring_back(full.url, f"{full.name}_before_20200101_000000", replace=True)
+    other = restore.bring_back(full.url, kept, replace=True)
+    assert named_after(full) == [full.name, other]
+    with full.connect() as connection:
+        assert connection.execute("SELECT username FROM auth.users").fetchall() == [(MARK,)]
 
 
 def test_a_second_restore_waits_for_nobody(full: Database, backed_up: Entry) -> None:

@@ -77,7 +77,7 @@ def test_the_document_says_whether_it_is_within_its_bar() -> None:
 def test_every_line_of_the_speed_table_has_a_case() -> None:
     assert list(DATABASE_CASES) == [
         *("db-last-50", "db-security", "db-search", "db-sessions", "db-writes", "db-migrate", "db-seed"),
-        *("backup", "backup-hashes"),
+        *("backup", "backup-hashes", "restore", "drill"),
     ]
 
 
