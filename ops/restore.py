@@ -52,7 +52,7 @@ def restore(
                 logins.superuser.url,
                 source,
                 binaries=postgres.packaged_binaries(),
-                identity_keys=[logins.identity_key],
+                identity_keys=logins.identity_keys,
                 replace=replace,
                 jobs=jobs,
                 say=step(report, working),

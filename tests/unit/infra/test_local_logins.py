@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.local.schema import SchemaProvider, _keys, _passwords
-from tests.unit.gcp import planning
+from tests.production import planning
 
 SCHEMA = "pulumi-python:dynamic/gaia:Schema"
 OLD = {"app_password": "a" * 32, "identity_key": "ab" * 32, "head": "0009", "revision": "0009"}

@@ -46,7 +46,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Checkout:
     made.root.mkdir()
     for name, target in (("local", "embedded"), ("prod", "gcp")):
         made.stack_file(name).write_text(f"config: {{gaia-db:target: {target}}}\n")
-    logins = Logins(stack="local", superuser=APP, app=APP, key=KEY)
+    logins = Logins(stack="local", superuser=APP, app=APP, keys=(KEY,))
     monkeypatch.setattr(places, "here", lambda: made)
     monkeypatch.setattr(stacks, "chosen", lambda _checkout: "local")
     monkeypatch.setattr(stacks, "read_settings", _settings)
