@@ -72,9 +72,11 @@ class StackOutputs:
     vpc_subnetwork: pulumi.Input[str] | None = None
     server_ca_mode: pulumi.Input[str] | None = None
     replicas: pulumi.Input[dict[str, str]] | None = None
-    """Connection names of the read replicas, by name."""
+    """The read replicas by name: their connection names, on a local stack their address and port."""
     database_url: pulumi.Output[str] | None = None
     """The app's login as a URL, marked secret; on local stacks only."""
+    database_replica_url: pulumi.Output[str] | None = None
+    """The same at the replica, where a local stack has one."""
 
 
 NAMES: tuple[str, ...] = tuple(sorted(field.name for field in fields(StackOutputs)))

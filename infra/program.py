@@ -44,6 +44,7 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
     superuser_password = Password("superuser-password", loaded.password)
     app = logins.declare(stack.rotation)
     server, identity, host, container, start_timeout_s = _server(stack, superuser_password.value)
+    standby = _standby(stack, server, identity, superuser_password.value) if database.replicas else None
     schema = Schema(
         "schema",
         SchemaArgs(
@@ -58,11 +59,17 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
             start_timeout_s=start_timeout_s,
             container=container,
         ),
-        opts=pulumi.ResourceOptions(depends_on=[server]),
+        # Where commits wait for the standby, a migration would wait for ever for one that is broken.
+        opts=pulumi.ResourceOptions(depends_on=[server, standby] if standby else [server]),
     )
     app_url = app.current_password.apply(
         lambda password: login_url(
             user=stack.rotation.current, password=password, host=host, port=database.port, database=database.name
+        )
+    )
+    replica_url = app_password.value.apply(
+        lambda password: login_url(
+            user=APP_USER, password=password, host=host, port=database.standby_port, database=database.name
         )
     )
     return outputs.StackOutputs(
@@ -79,6 +86,12 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
         max_instances=database.pool.max_instances,
         # An output that waits for the schema: whoever reads it finds the login there.
         database_url=pulumi.Output.secret(pulumi.Output.all(app_url, schema.revision).apply(lambda both: both[0])),
+        replicas={"standby": f"{host}:{database.standby_port}"} if standby else None,
+        database_replica_url=pulumi.Output.secret(
+            pulumi.Output.all(replica_url, schema.revision).apply(lambda both: both[0])
+        )
+        if standby
+        else None,
     )
 
 
@@ -114,6 +127,29 @@ def _server(
         EmbeddedArgs(home=home, database=stack.database, embedded=stack.embedded, password=password),
     )
     return server, server.identity, postgres.ADDRESS, None, stack.embedded.start_timeout_s
+
+
+def _standby(
+    stack: settings.Settings, server: pulumi.Resource, identity: pulumi.Output[str], password: pulumi.Output[str]
+) -> pulumi.Resource:
+    from infra.local import postgres
+    from infra.local.password import Password
+    from infra.local.standby import Standby, StandbyArgs
+
+    if not stack.embedded:
+        raise pulumi.RunError(f"Pulumi.{stack.stack}.yaml: database.replicas: target {stack.target} has no standby")
+    return Standby(
+        "standby",
+        StandbyArgs(
+            server=identity,
+            home=postgres.home_for(CHECKOUT, stack.stack),
+            database=stack.database,
+            embedded=stack.embedded,
+            password=password,
+            replication_password=Password("replication-password").value,
+        ),
+        opts=pulumi.ResourceOptions(depends_on=[server]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,9 +85,17 @@ class Database:
     name: Identifier = "gaia"
     user: Identifier = "gaia"
     port: Port = 5432
+    replicas: Annotated[int, Field(ge=0, le=1)] = 0
+    replica_port: Port | None = None
+    synchronous: bool = False
     tuning: Tuning = field(default_factory=Tuning)
     pool: Pool = field(default_factory=Pool)
     retention: Retention = field(default_factory=Retention)
+
+    @property
+    def standby_port(self) -> int:
+        """Where the standby of a local stack listens: on the next port, unless another one is named."""
+        return self.replica_port or self.port + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,12 +364,35 @@ def _identity_has_a_previous_key(settings: Settings) -> str | None:
     return f"{key}: on turn 1 there is no previous key; set it to false"
 
 
+def _replica_is_possible(settings: Settings) -> str | None:
+    database = settings.database
+    if settings.target == "gcp" and (database.replicas or database.replica_port or database.synchronous):
+        return "database.replicas: belongs to local stacks; in Google Cloud each replica stands under gcp.replicas"
+    if settings.target == "docker" and database.replicas:
+        return "database.replicas: target docker has no standby yet; use the embedded server: ./gaia up --stack local"
+    if database.synchronous and not database.replicas:
+        return "database.synchronous: needs a standby to wait for; set database.replicas to 1 as well"
+    if database.replicas and (database.standby_port == database.port or database.standby_port > 65535):
+        return (
+            f"database.replica_port: {database.standby_port} can't be the standby's; name a free port that it can have"
+        )
+    return None
+
+
+def _standby_has_its_place(settings: Settings) -> str | None:
+    if settings.target != "embedded" or not settings.stack.endswith("-standby"):
+        return None
+    return "stack: a name that ends in -standby is the place of another stack's standby; rename the stack file"
+
+
 RULES: tuple[Callable[[Settings], str | None], ...] = (
     _pool_within_connections,
     _cache_holds_buffers,
     _database_is_ours,
     _user_is_free,
     _identity_has_a_previous_key,
+    _replica_is_possible,
+    _standby_has_its_place,
 )
 """What single values can't tell: each rule returns a fault, or None."""
 

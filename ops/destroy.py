@@ -52,4 +52,6 @@ def _purge(stack: Stack, settings: Settings) -> None:
     else:
         from infra.local import postgres
 
-        postgres.remove(postgres.locate(postgres.home_for(stack.checkout.root, stack.name)))
+        server = postgres.locate(postgres.home_for(stack.checkout.root, stack.name))
+        postgres.remove(postgres.beside(server))
+        postgres.remove(server)

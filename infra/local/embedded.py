@@ -41,6 +41,7 @@ class EmbeddedServerProvider(ResourceProvider):
         from infra.local import postgres
 
         server = postgres.locate(Path(props["home"]))
+        _settle(server)
         _create(server, props)
         return CreateResult(props["home"], _outputs(server, props))
 
@@ -56,6 +57,7 @@ class EmbeddedServerProvider(ResourceProvider):
         from infra.local.errors import ServerFailed
 
         server = postgres.locate(Path(news["home"]))
+        _settle(server)
         timeout_s = int(news["start_timeout_s"])
         port = int(news["parameters"]["port"])
         if port != int(olds["parameters"]["port"]):
@@ -79,10 +81,10 @@ class EmbeddedServerProvider(ResourceProvider):
         return UpdateResult(_outputs(server, news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        from infra.local import postgres
+        from infra.local import failover, postgres
 
         server = postgres.locate(Path(props["home"]))
-        status = postgres.status(server)
+        status = failover.UNDER_WAY if failover.under_way(server.home) else postgres.status(server)
         if status == "absent":
             return ReadResult("", {})
         if status == "running" and not _answers(props):
@@ -144,7 +146,23 @@ def parameters(database: Database) -> dict[str, str]:
         "log_timezone": "UTC",
         "log_line_prefix": "%m [%p] %q%u@%d ",
     }
-    return {name: str(value) for name, value in {**tuning, **fixed}.items()}
+    # What a former primary needs to be rewound, and the bound on what a lost standby may keep on the disk.
+    replicated = {"wal_log_hints": "on", "max_slot_wal_keep_size": "2GB"} if database.replicas else {}
+    return {name: str(value) for name, value in {**tuning, **fixed, **replicated}.items()}
+
+
+def _settle(server: postgres.Server) -> None:
+    """Finish a failover that was interrupted; never make an empty database beside a standby that has the last one's."""
+    from infra.local import failover, postgres, replication
+    from infra.local.errors import DataDirectoryError
+
+    if failover.finish(server.home) is None and postgres.status(server) == "absent":
+        standby = postgres.beside(server)
+        if replication.follows(standby) is not None and postgres.status(standby) != "absent":
+            raise DataDirectoryError(
+                f"{server.data} is gone, but its standby has the database: run ./gaia failover, "
+                "or give both up with ./gaia destroy --purge"
+            )
 
 
 def _create(server: postgres.Server, props: dict[str, Any]) -> None:

@@ -35,12 +35,12 @@ def holder(port: int) -> str:
     return "a process that this user can't see"
 
 
-def require_free(address: str, port: int, *, holder_name: str | None = None) -> None:
-    """Raise ``PortTaken``, which names the holder, unless a server could listen there."""
+def require_free(address: str, port: int, *, holder_name: str | None = None, setting: str = "database.port") -> None:
+    """Raise ``PortTaken``, which names the holder and the setting, unless a server could listen there."""
     if not is_free(address, port):
         raise PortTaken(
             f"port {port} on {address} is taken by {holder_name or holder(port)}; "
-            f"end that, or choose another port: ./gaia up --set database.port={_next_free(address, port)}"
+            f"end that, or choose another port: ./gaia up --set {setting}={_next_free(address, port)}"
         )
 
 

@@ -20,8 +20,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -43,7 +44,10 @@ LC_CTYPE = "UTF-8" if sys.platform == "darwin" else "C.UTF-8"
 INITDB_FLAGS = ("--encoding=UTF8", "--lc-collate=C", f"--lc-ctype={LC_CTYPE}", "--lc-messages=C", "--no-instructions")
 
 # https://www.postgresql.org/docs/16/view-pg-settings.html, context "postmaster", as far as we set them.
-RESTART_PARAMETERS = frozenset({"port", "listen_addresses", "shared_buffers", "max_connections"})
+RESTART_PARAMETERS = frozenset({"port", "listen_addresses", "shared_buffers", "max_connections", "wal_log_hints"})
+
+REPLICATION_CONF = "gaia-replication.conf"
+"""What a server does as a primary with a standby, or as that standby: ``infra.local.replication`` writes it."""
 
 _HBA = """\
 # Written by the stack: passwords for everybody, from this machine only.
@@ -94,9 +98,26 @@ def home_for(checkout: Path, stack: str) -> Path:
     """Where a stack's data lies: where it is, else in the checkout, unless root's server user can't reach that."""
     inside, outside = checkout / ".gaia" / "data" / stack, _outside(checkout) / stack
     for home in (inside, outside):
-        if (home / "data").exists():
+        # In the middle of a failover, or where the primary was lost, only its standby has data.
+        if (home / "data").exists() or (standby_home(home) / "data").exists():
             return home
     return inside if server_user() is None or _reachable(checkout) else outside
+
+
+def standby_home(home: Path) -> Path:
+    """Where the standby of the server in ``home`` lies: beside it, so that a failover can swap the two by renaming."""
+    return home.with_name(f"{home.name}{STANDBY_SUFFIX}")
+
+
+def beside(server: Server) -> Server:
+    """The standby of a server: the same binaries, the same user, the folder beside it."""
+    return replace(server, home=standby_home(server.home))
+
+
+def make_home(server: Server) -> None:
+    """Make the folder of a server, which its user owns."""
+    server.home.mkdir(parents=True, exist_ok=True)
+    _give(server, server.home)
 
 
 def remember_home(checkout: Path, home: Path) -> None:
@@ -109,6 +130,7 @@ def remember_home(checkout: Path, home: Path) -> None:
 
 
 _OUTSIDE_NOTE = "data-outside"
+STANDBY_SUFFIX = "-standby"
 
 
 def _outside(checkout: Path) -> Path:
@@ -163,7 +185,7 @@ def version(server: Server) -> str:
 
 def identity(server: Server) -> str:
     """The data directory's system identifier: initdb gives each a number of its own."""
-    done = _run(server, "pg_controldata", "-D", server.data)
+    done = run(server, "pg_controldata", "-D", server.data)
     return next(line.split(":")[1].strip() for line in done.stdout.splitlines() if "system identifier" in line)
 
 
@@ -191,9 +213,9 @@ def create(
 
 def configure(server: Server, parameters: Mapping[str, Any]) -> None:
     """Write the parameters, and who may log in; they count from the next reload or start on."""
-    lines = [f"{name} = {_quoted(value)}\n" for name, value in sorted(parameters.items())]
-    _write_as(server, server.data / "gaia.conf", "".join(lines))
-    _write_as(server, server.data / "pg_hba.conf", _HBA)
+    lines = [f"{name} = {quoted(value)}\n" for name, value in sorted(parameters.items())]
+    write_as(server, server.data / "gaia.conf", "".join([*lines, f"include_if_exists = '{REPLICATION_CONF}'\n"]))
+    write_as(server, server.data / "pg_hba.conf", _HBA)
 
 
 def reset_password(server: Server, superuser: str, password: str) -> None:
@@ -211,18 +233,21 @@ def reset_password(server: Server, superuser: str, password: str) -> None:
         raise ServerFailed(f"PostgreSQL could not set the password of {superuser}: {said.strip()}")
 
 
-def start(server: Server, *, port: int, timeout_s: int) -> None:
-    """Start the server unless it runs. Raises ``PortTaken``, ``DataDirectoryError``, ``ServerFailed``."""
+def start(server: Server, *, port: int, timeout_s: int, setting: str = "database.port") -> None:
+    """Start the server unless it runs; ``setting`` is what its port comes from.
+
+    Raises ``PortTaken``, ``DataDirectoryError``, ``ServerFailed``.
+    """
     _check_version(server)
     if _postmaster(server):
         return
     _require_reachable(server)
-    ports.require_free(ADDRESS, port)
+    ports.require_free(ADDRESS, port, setting=setting)
     _drop_stale_pid_file(server)
     _rotate_log(server)
     deadline = time.monotonic() + timeout_s
     while True:
-        done = _run(
+        done = run(
             server,
             "pg_ctl",
             "start",
@@ -268,9 +293,20 @@ def stop(server: Server, *, timeout_s: int = STOP_TIMEOUT_S) -> None:
             process.kill()
 
 
+def end_orphans(server: Server) -> None:
+    """End the sessions of a server whose main process was killed: until they notice, they may go on and commit."""
+    for process in psutil.process_iter(["name"]):
+        try:
+            if process.info["name"] == "postgres" and Path(process.cwd()) == server.data.resolve():
+                process.kill()
+                process.wait(timeout=5)
+        except (psutil.Error, OSError):
+            continue
+
+
 def reload(server: Server) -> None:
     """Make the running server read its parameters again, without ending any session."""
-    _run(server, "pg_ctl", "reload", "-D", server.data, "-s")
+    run(server, "pg_ctl", "reload", "-D", server.data, "-s")
 
 
 def remove(server: Server) -> None:
@@ -296,8 +332,7 @@ def _make_data_directory(server: Server, *, superuser: str, password: str) -> No
             raise DataDirectoryError(
                 f"{server.data} is there but is no PostgreSQL data directory; move it away and run up again"
             ) from None
-    server.home.mkdir(parents=True, exist_ok=True)
-    _give(server, server.home)
+    make_home(server)
     # initdb reads the password by a file's name. A named pipe has one, and leaves nothing on the disk.
     os.mkfifo(pipe, mode=0o600)
     _give(server, pipe)
@@ -305,10 +340,10 @@ def _make_data_directory(server: Server, *, superuser: str, password: str) -> No
         writer = threading.Thread(target=_write_to_pipe, args=(pipe, f"{password}\n"), daemon=True)
         writer.start()
         flags = ("-U", superuser, "--auth=scram-sha-256", f"--pwfile={pipe}", *INITDB_FLAGS)
-        _run(server, "initdb", "-D", fresh, *flags)
+        run(server, "initdb", "-D", fresh, *flags)
     finally:
         pipe.unlink()
-    _write_as(server, fresh / "gaia.conf", "")
+    write_as(server, fresh / "gaia.conf", "")
     _append_as(server, fresh / "postgresql.conf", "include_if_exists = 'gaia.conf'\n")
     fresh.rename(server.data)
 
@@ -409,9 +444,20 @@ def _log_tail(server: Server, lines: int = 20) -> str:
         return "(no log)"
 
 
-def _run(server: Server, program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    server: Server,
+    program: str,
+    *arguments: str | Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's programs as the server's user, with nothing of our environment but what is given.
+
+    Raises ``ServerFailed`` with what it said, unless ``check`` is false.
+    """
     # The server outlives the run that starts it, so it must not carry that run's mark.
     keywords = _surroundings(server, marked=program != "pg_ctl")
+    keywords["env"] |= environment
     done = subprocess.run(_command(server, program, *arguments), stdin=subprocess.DEVNULL, **keywords)
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
@@ -446,7 +492,8 @@ def _environment(marked: bool) -> dict[str, str]:
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", **kept}
 
 
-def _write_as(server: Server, file: Path, text: str) -> None:
+def write_as(server: Server, file: Path, text: str) -> None:
+    """Write a file, whole or not at all, that only the server's user may read."""
     aside = file.with_name(f".{file.name}.new")
     aside.write_text(text, encoding="utf-8")
     aside.chmod(0o600)
@@ -462,10 +509,11 @@ def _give(server: Server, path: Path) -> None:
 
 
 def _append_as(server: Server, file: Path, text: str) -> None:
-    _write_as(server, file, file.read_text(encoding="utf-8") + text)
+    write_as(server, file, file.read_text(encoding="utf-8") + text)
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
+    """A value as PostgreSQL's configuration files have it."""
     return "'" + str(value).replace("\\", "\\\\").replace("'", "''") + "'"
 
 

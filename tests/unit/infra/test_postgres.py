@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> postgres.Server:
 @examples(max_examples=50, deadline=None, database=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_quoted_value_is_read_as_it_was_meant(value: str) -> None:
-    assert unquoted(postgres._quoted(value)) == value
+    assert unquoted(postgres.quoted(value)) == value
 
 
 def test_the_parameters_are_text_and_hold_all_of_the_tuning() -> None:

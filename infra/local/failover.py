@@ -1,0 +1,211 @@
+"""A failover on one machine: the primary is fenced, its standby promoted, and the two swap their folders and ports.
+
+What is under way stands in a file in the primary's folder until all is done, so whoever comes next, another failover
+or ``up``, goes on where a killed one stopped. The fence is a file in the old primary's data: whoever starts that
+server, it starts as a standby and takes no writes. A machine that can't be reached is not modelled: both are here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.local import postgres, replication
+from infra.local.errors import ServerFailed
+from infra.local.replication import SIGNAL, Pair
+
+UNDER_WAY = "in the middle of a failover"
+"""A server's status, then."""
+CATCH_UP_S = 60
+STOP_TIMEOUT_S = 60
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What a failover would mean now."""
+
+    primary: str
+    """``running``, ``stopped`` or ``absent``."""
+    ready: bool
+    """Whether the standby is known to follow this primary: only then it may be promoted."""
+    synchronous: bool
+    """Whether each commit that was acknowledged is on the standby's disk."""
+    ahead_bytes: int | None
+    """What a stopped primary has beyond its standby; None where that can't be known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a failover came to."""
+
+    lost_bytes: int | None
+    """What the old primary had written beyond the new one; None where its data is gone."""
+    synchronous: bool
+    """Whether all of that was never acknowledged."""
+
+
+def outlook(pair: Pair) -> Outlook:
+    """Look, without changing anything but starting a standby that is stopped."""
+    status, mark = postgres.status(pair.primary), replication.follows(pair.standby)
+    ready = mark is not None and postgres.status(pair.standby) != "absent"
+    ahead = 0 if status == "running" else None
+    if status == "stopped" and ready:
+        postgres.start(pair.standby, port=pair.port, timeout_s=pair.timeout_s, setting=replication.SETTING)
+        ahead = _beyond(pair.primary, _received(pair), _timeline(pair.primary))
+    return Outlook(primary=status, ready=ready, synchronous=bool((mark or {}).get("synchronous")), ahead_bytes=ahead)
+
+
+def under_way(home: Path) -> bool:
+    """Whether a failover of the primary in ``home`` was begun and not finished."""
+    return _journal(home).exists()
+
+
+def begin(pair: Pair, seen: Outlook) -> None:
+    """Note what is about to be done. From here on ``finish`` is all there is."""
+    notes = {
+        "step": "fence",
+        "synchronous": seen.synchronous,
+        "primary": dict(pair.primary_parameters),
+        "standby": dict(pair.parameters),
+        "timeout_s": pair.timeout_s,
+    }
+    postgres.write_as(pair.primary, _journal(pair.primary.home), json.dumps(notes))
+
+
+def finish(home: Path, say: Say = lambda _line: None) -> Outcome | None:
+    """Carry a failover that was begun to its end, from wherever it stands; None where none was.
+
+    Raises ``PortTaken``, ``ServerFailed``; it can be called again then.
+    """
+    try:
+        notes = json.loads(_journal(home).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    old = _server(home, beside=postgres.standby_home(home))
+    new = postgres.beside(old)
+    if notes["step"] == "fence":
+        say("fencing the old primary")
+        _fence(old)
+        _note(old, notes, step="promote")
+    if not _swapped(old):
+        say("promoting the standby")
+        _promote(new, notes)
+        postgres.stop(new, timeout_s=STOP_TIMEOUT_S)
+        replication.forget(new)
+        _swap(old, new)
+    say(f"starting it at port {notes['primary']['port']}")
+    _serve(old, notes)
+    lost = _lost(primary=old, former=new)
+    _journal(home).unlink()
+    return Outcome(lost_bytes=lost, synchronous=notes["synchronous"])
+
+
+def _fence(primary: postgres.Server) -> None:
+    """End the old primary, by which the standby gets all it has, and never let it take writes again."""
+    postgres.stop(primary, timeout_s=STOP_TIMEOUT_S)
+    if primary.data.exists():
+        postgres.end_orphans(primary)
+        postgres.write_as(primary, primary.data / SIGNAL, "")
+
+
+def _promote(standby: postgres.Server, notes: dict[str, Any]) -> None:
+    if not (standby.data / SIGNAL).exists():
+        return  # done already
+    timeout_s = notes["timeout_s"]
+    port = int(notes["standby"]["port"])
+    postgres.start(standby, port=port, timeout_s=timeout_s, setting=replication.SETTING)
+    postgres.run(standby, "pg_ctl", "promote", "-D", standby.data, "-w", "-t", str(timeout_s), "-s")
+
+
+def _swapped(primary: postgres.Server) -> bool:
+    """Whether the promoted data is in the primary's place: the fenced data, or none, is there before."""
+    return primary.data.exists() and not (primary.data / SIGNAL).exists()
+
+
+def _swap(old: postgres.Server, new: postgres.Server) -> None:
+    """Both are stopped. Each step can be told from what is there, so each may be the last of a killed run."""
+    fenced = old.home / "data.fenced"
+    if old.data.exists():
+        old.data.rename(fenced)
+    new.data.rename(old.data)
+
+
+def _serve(primary: postgres.Server, notes: dict[str, Any]) -> None:
+    """Start the promoted server in the primary's place; no commit waits for a standby that isn't there yet."""
+    fenced, standby = primary.home / "data.fenced", postgres.beside(primary)
+    if fenced.exists():
+        fenced.rename(standby.data)
+    postgres.write_as(primary, primary.data / postgres.REPLICATION_CONF, replication.synchronous_line(""))
+    postgres.configure(primary, notes["primary"])
+    postgres.start(primary, port=int(notes["primary"]["port"]), timeout_s=notes["timeout_s"])
+
+
+def _lost(*, primary: postgres.Server, former: postgres.Server) -> int | None:
+    """How much the former primary had written after the point where the new one went its own way."""
+    timeline = _timeline(primary)
+    history = primary.data / "pg_wal" / f"{timeline:08X}.history"
+    if not former.data.exists():
+        return None
+    try:
+        before, fork, *_ = history.read_text(encoding="utf-8").splitlines()[-1].split("\t")
+    except (OSError, ValueError, IndexError):
+        return None
+    return _beyond(former, fork, int(before))
+
+
+def _beyond(server: postgres.Server, lsn: str, timeline: int) -> int | None:
+    """How many bytes of log a stopped server has from ``lsn`` on; None where its log can't be read there."""
+    arguments = ("-p", server.data / "pg_wal", "-t", str(timeline), "-s", lsn)
+    if not (server.data / "pg_wal").exists():
+        return None
+    done = postgres.run(server, "pg_waldump", *arguments, check=False)
+    if "could not find a valid record" in done.stderr:
+        return 0
+    # It always ends with an error: at the first place where there is no record.
+    ended = re.search(
+        r"(?:invalid|unexpected|incorrect|zero|mismatch|there is no contrecord)[^\n]*? at ([0-9A-F]+/[0-9A-F]+)",
+        done.stderr,
+    )
+    return _number(ended[1]) - _number(lsn) if ended else None
+
+
+def _received(pair: Pair) -> str:
+    with replication.session(pair, pair.port) as standby:
+        row = standby.execute(
+            "SELECT greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), '0/0'::pg_lsn)::text"
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _timeline(server: postgres.Server) -> int:
+    said = postgres.run(server, "pg_controldata", "-D", server.data).stdout
+    found = re.search(r"Latest checkpoint's TimeLineID: +(\d+)", said)
+    if found is None:
+        raise ServerFailed(f"pg_controldata says nothing of {server.data}'s timeline: the data is damaged")
+    return int(found[1])
+
+
+def _number(lsn: str) -> int:
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def _server(home: Path, *, beside: Path) -> postgres.Server:
+    """The primary as its data's owner runs it, wherever the data is just now."""
+    there = next((each for each in (home, beside) if (each / "data").exists()), home)
+    return postgres.Server(**{**vars(postgres.locate(there)), "home": home})
+
+
+def _note(primary: postgres.Server, notes: dict[str, Any], **changes: str) -> None:
+    notes |= changes
+    postgres.write_as(primary, _journal(primary.home), json.dumps(notes))
+
+
+def _journal(home: Path) -> Path:
+    return home / "failover.json"
