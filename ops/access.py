@@ -16,21 +16,25 @@ from ops.report import Report
 
 if TYPE_CHECKING:
     from engine.stack import Stack
-    from ops.stacks import Login
+    from ops.stacks import Login, Logins
 
 DOCKER_HOST_NAME = "postgres"
 """The database's alias in the Docker network."""
 DOCKER_PORT = 5432
 
 
-def url(report: Report, *, stack_name: str | None, as_user: str, as_exports: bool) -> None:
+def url(report: Report, *, stack_name: str | None, as_user: str, as_exports: bool, replica: bool = False) -> None:
     """Print the connection URI, password included: it is what this command is for."""
     as_app = _as_app(as_user)
     stack = stacks.open_stack(stack_name, report.long)
     logins = stacks.logins(stack)
     login = logins.app if as_app else logins.superuser
+    if replica:
+        if logins.pair is None:
+            raise Missing(f"stack {stack.name} has no standby: ./gaia up --set database.replicas=1")
+        login = login.reached_at(login.host, logins.pair.port)
     if as_exports:
-        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": logins.identity_key}
+        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": logins.identity_key, **_replica(logins)}
         print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
         return
     report.result(login.url, {"ok": True, "stack": stack.name, "user": login.user, "url": login.url})
@@ -136,6 +140,7 @@ def document_lines(stack: Stack, reader: str) -> list[str]:
     variables = {
         "DATABASE_URL": app.url,
         "GAIA_IDENTITY_KEY": logins.identity_key,
+        **_replica(logins),
         "POSTGRES_DB": superuser.database,
         "POSTGRES_USER": superuser.user,
         "POSTGRES_PASSWORD": superuser.password,
@@ -143,6 +148,11 @@ def document_lines(stack: Stack, reader: str) -> list[str]:
     }
     # Quotes only where they are needed: shells and Compose take them off, `docker run --env-file` does not.
     return [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+
+
+def _replica(logins: Logins) -> dict[str, str]:
+    """Where ``db`` sends what only reads."""
+    return {"DATABASE_REPLICA_URL": logins.replica.url} if logins.replica else {}
 
 
 def _libpq(login: Login) -> dict[str, str]:

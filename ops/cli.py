@@ -173,6 +173,18 @@ def restore(
     )
 
 
+@app.command(rich_help_panel=DAILY, epilog=_example("./gaia failover", "./gaia failover --yes --json"))
+def failover(
+    stack: StackOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Even where the last moments may be lost.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Let the standby take the primary's place and port, and rebuild the old primary as its standby."""
+    from ops import failover as module
+
+    return _run(json, lambda report: module.failover(report, stack_name=stack, yes=yes))
+
+
 @app.command(rich_help_panel=INSPECT, epilog=_example("./gaia status --json"))
 def status(stack: StackOption = None, json: JsonOption = False) -> int:
     """Show what is there: server, address, revision, who holds the stack."""
@@ -238,12 +250,16 @@ def url(
     exports: Annotated[
         bool, typer.Option("--exports", help="Print what `db` needs, for eval: DATABASE_URL, GAIA_IDENTITY_KEY.")
     ] = False,
+    replica: Annotated[bool, typer.Option("--replica", help="The standby's, which only reads.")] = False,
     json: JsonOption = False,
 ) -> int:
     """Print the connection URI, password included."""
     from ops import access
 
-    return _run(json, lambda report: access.url(report, stack_name=stack, as_user=as_user, as_exports=exports))
+    return _run(
+        json,
+        lambda report: access.url(report, stack_name=stack, as_user=as_user, as_exports=exports, replica=replica),
+    )
 
 
 @app.command(rich_help_panel=INSPECT, epilog=_example('eval "$(./gaia env)"', "./gaia env --file .env --for docker"))

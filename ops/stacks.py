@@ -14,12 +14,14 @@ from engine.checkout import Checkout
 from ops.exits import Missing, Refused, UsageFault
 
 if TYPE_CHECKING:
-    from engine.stack import Stack
+    from engine.stack import Resource, Stack
+    from infra.local.replication import Pair
     from infra.rotation import Rotation
     from infra.settings import Settings
 
 LOCAL_STACKS = ("dev", "local")
 SCHEMA_TYPE = "pulumi-python:dynamic/gaia:Schema"
+STANDBY_TYPE = "pulumi-python:dynamic/gaia:Standby"
 Say = Callable[[str], None]
 
 
@@ -55,6 +57,13 @@ class Logins:
     app: Login
     keys: tuple[str, ...] = field(repr=False)
     """The first signs; the one before it counts while a rotation lasts."""
+    pair: Pair | None = field(default=None, repr=False)
+    """The server and its standby, where it has one."""
+
+    @property
+    def replica(self) -> Login | None:
+        """The app's login at the standby."""
+        return self.app.reached_at(self.app.host, self.pair.port) if self.pair else None
 
     @property
     def identity_key(self) -> str:
@@ -155,7 +164,7 @@ def logins(stack: Stack, *, timeout_s: float | None = None) -> Logins:
     # A state from before there were turns names no user.
     app = replace(superuser, user=schema.get("app_user") or APP_LOGINS[0], password=schema["app_password"])
     keys = tuple((schema.get("identity_key") or "").split(","))
-    return Logins(stack=stack.name, superuser=superuser, app=app, keys=keys if all(keys) else ())
+    return Logins(stack=stack.name, superuser=superuser, app=app, keys=keys if all(keys) else (), pair=_pair(resources))
 
 
 def rotation(stack: Stack) -> Rotation:
@@ -170,6 +179,21 @@ def rotation(stack: Stack) -> Rotation:
     for key in ("turn", "identity_turn"):
         found = {**found, key: int(found.get(key, 1))}  # the engine keeps every number as a float
     return Rotation(**found)
+
+
+def pair(stack: Stack) -> Pair:
+    """The stack's server and its standby. Raises ``Missing`` where it has none."""
+    found = _pair(stack.resources())
+    if found is None:
+        raise Missing(f"stack {stack.name} has no standby: ./gaia up --stack {stack.name} --set database.replicas=1")
+    return found
+
+
+def _pair(resources: list[Resource]) -> Pair | None:
+    from infra.local import replication
+
+    standby = next((resource.outputs for resource in resources if resource.type == STANDBY_TYPE), None)
+    return replication.pair_of(standby) if standby else None
 
 
 def is_up(stack: Stack) -> bool:

@@ -12,6 +12,7 @@ from ops.report import Report
 
 if TYPE_CHECKING:
     from engine.stack import Stack
+    from infra.local.replication import Pair
     from infra.settings import Settings
 
 
@@ -35,6 +36,7 @@ def status(report: Report, *, stack_name: str | None) -> int:
         "server_version": None,
         "revision": None,
         "head": None,
+        "standby": None,
         "pending_operations": len(stack.pending()),
         "held_by": f"{run.command} (pid {run.pid})" if run and run.alive() else None,
     }
@@ -42,7 +44,7 @@ def status(report: Report, *, stack_name: str | None) -> int:
         document |= _database(stack)
     report.result(
         "\n".join(
-            f"{key.replace('_', ' '):<19} {value}"
+            f"{key.replace('_', ' '):<19} {_standby_in_words(value) if key == 'standby' else value}"
             for key, value in document.items()
             if value is not None and key != "ok"
         ),
@@ -62,9 +64,10 @@ def _server(checkout: places.Checkout, settings: Settings) -> str:
             found = docker_engine.find(client, settings.docker.container)
             client.close()
             return found.status if found else "absent"
-        from infra.local import postgres
+        from infra.local import failover, postgres
 
-        return postgres.status(postgres.locate(postgres.home_for(checkout.root, settings.stack)))
+        server = postgres.locate(postgres.home_for(checkout.root, settings.stack))
+        return failover.UNDER_WAY if failover.under_way(server.home) else postgres.status(server)
     except LocalError as error:
         return f"unknown: {error}"
 
@@ -76,7 +79,8 @@ def _database(stack: Stack) -> dict[str, Any]:
     from migrations.connection import one_sentence
     from migrations.errors import MigrationError
 
-    login = stacks.logins(stack).superuser
+    logins = stacks.logins(stack)
+    login = logins.superuser
     try:
         with psycopg.connect(login.url, connect_timeout=5) as connection:
             number = connection.info.server_version
@@ -88,4 +92,24 @@ def _database(stack: Stack) -> dict[str, Any]:
         "server_version": f"{number // 10000}.{number % 10000}",
         "revision": at or "base",
         "head": runner.head(),
+        "standby": _standby(logins.pair) if logins.pair else None,
     }
+
+
+def _standby(pair: Pair) -> dict[str, Any]:
+    from infra.local import postgres, replication
+
+    seen = replication.look(pair)
+    return {
+        "status": seen.status,
+        "address": f"{postgres.ADDRESS}:{pair.port}",
+        "synchronous": pair.synchronous,
+        "lag_bytes": seen.lag_bytes,
+        "lag_s": seen.lag_s,
+    }
+
+
+def _standby_in_words(standby: dict[str, Any]) -> str:
+    behind = "" if standby["lag_bytes"] is None else f", {standby['lag_bytes']} bytes behind"
+    commits = ", commits wait for it" if standby["synchronous"] else ""
+    return f"{standby['status']} at {standby['address']}{behind}{commits}"

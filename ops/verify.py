@@ -13,12 +13,15 @@ from ops.report import Report
 if TYPE_CHECKING:
     import psycopg
 
+    from infra.local.replication import Pair
     from infra.settings import Settings
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 PASSWORD_LENGTH_MIN = 16
 CONNECT_TIMEOUT_S = 5
+LAG_S_MAX = 60
+"""As much as a production replica may be behind before somebody is told (``gcp.alerts.replica_lag_s``)."""
 MONTHS_AHEAD_MIN = 3
 """Twelve are made ahead; with fewer than these, whoever should make them has long stopped."""
 
@@ -44,6 +47,8 @@ def verify(report: Report, *, stack_name: str | None) -> int:
         for check in CHECKS:
             checks += check(connection, settings)
     checks += [_revision(superuser.url), _app_login(app), _identity(app, logins.identity_key)]
+    if logins.pair is not None:
+        checks.append(_standby(logins.pair))
     if settings.docker is not None:
         checks.append(_container(settings.docker.container))
     checks.append(drill.check(restore.place_of(stack.checkout, None)))
@@ -224,6 +229,17 @@ def _identity(login: stacks.Login, key: str) -> Check:
         return Check(name, False, f"{one_sentence(str(error))}: run ./gaia up")
     ok = row == (True,)
     return Check(name, ok, "" if ok else "the database hasn't this stack's key, so users see no rows: run ./gaia up")
+
+
+def _standby(pair: Pair) -> Check:
+    from infra.local import replication
+
+    seen = replication.look(pair)
+    if seen.status != "streaming":
+        return Check("standby follows", False, f"it is {seen.status}: run ./gaia up")
+    ok = (seen.lag_s or 0) <= LAG_S_MAX
+    hint = f"it is {seen.lag_s:.0f} s behind: end what holds it up there, or wait"
+    return Check("standby follows", ok, "" if ok else hint)
 
 
 def _container(name: str) -> Check:

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import postgres, replication
-from infra.local.errors import ServerFailed
+from infra.local.errors import NotReachable, ServerFailed
 from infra.local.replication import SIGNAL, Pair
 
 UNDER_WAY = "in the middle of a failover"
 """A server's status, then."""
-CATCH_UP_S = 60
 STOP_TIMEOUT_S = 60
+HUNG_TIMEOUT_S = 5
+"""For a primary that doesn't answer: it won't end by itself either."""
+SEGMENT_BYTES = 16 * 1024 * 1024
 Say = Callable[[str], None]
 
 
@@ -30,13 +32,13 @@ class Outlook:
     """What a failover would mean now."""
 
     primary: str
-    """``running``, ``stopped`` or ``absent``."""
+    """``running``, ``not answering``, ``stopped`` or ``absent``."""
     ready: bool
     """Whether the standby is known to follow this primary: only then it may be promoted."""
     synchronous: bool
     """Whether each commit that was acknowledged is on the standby's disk."""
     ahead_bytes: int | None
-    """What a stopped primary has beyond its standby; None where that can't be known."""
+    """What the primary would have beyond its standby; None where that can't be known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class Outcome:
 def outlook(pair: Pair) -> Outlook:
     """Look, without changing anything but starting a standby that is stopped."""
     status, mark = postgres.status(pair.primary), replication.follows(pair.standby)
+    if status == "running" and not _answers(pair):
+        status = "not answering"
     ready = mark is not None and postgres.status(pair.standby) != "absent"
     ahead = 0 if status == "running" else None
     if status == "stopped" and ready:
@@ -73,6 +77,7 @@ def begin(pair: Pair, seen: Outlook) -> None:
         "primary": dict(pair.primary_parameters),
         "standby": dict(pair.parameters),
         "timeout_s": pair.timeout_s,
+        "stop_timeout_s": HUNG_TIMEOUT_S if seen.primary == "not answering" else STOP_TIMEOUT_S,
     }
     postgres.write_as(pair.primary, _journal(pair.primary.home), json.dumps(notes))
 
@@ -90,7 +95,7 @@ def finish(home: Path, say: Say = lambda _line: None) -> Outcome | None:
     new = postgres.beside(old)
     if notes["step"] == "fence":
         say("fencing the old primary")
-        _fence(old)
+        _fence(old, notes["stop_timeout_s"])
         _note(old, notes, step="promote")
     if not _swapped(old):
         say("promoting the standby")
@@ -105,9 +110,10 @@ def finish(home: Path, say: Say = lambda _line: None) -> Outcome | None:
     return Outcome(lost_bytes=lost, synchronous=notes["synchronous"])
 
 
-def _fence(primary: postgres.Server) -> None:
+def _fence(primary: postgres.Server, timeout_s: int) -> None:
     """End the old primary, by which the standby gets all it has, and never let it take writes again."""
-    postgres.stop(primary, timeout_s=STOP_TIMEOUT_S)
+    postgres.stop(primary, timeout_s=timeout_s)
+    postgres.end_strays(primary)
     if primary.data.exists():
         postgres.end_orphans(primary)
         postgres.write_as(primary, primary.data / SIGNAL, "")
@@ -160,18 +166,30 @@ def _lost(*, primary: postgres.Server, former: postgres.Server) -> int | None:
 
 def _beyond(server: postgres.Server, lsn: str, timeline: int) -> int | None:
     """How many bytes of log a stopped server has from ``lsn`` on; None where its log can't be read there."""
-    arguments = ("-p", server.data / "pg_wal", "-t", str(timeline), "-s", lsn)
-    if not (server.data / "pg_wal").exists():
+    log = server.data / "pg_wal"
+    if not log.exists():
         return None
-    done = postgres.run(server, "pg_waldump", *arguments, check=False)
-    if "could not find a valid record" in done.stderr:
+    said = postgres.run(server, "pg_waldump", "-q", "-p", log, "-t", str(timeline), "-s", lsn, check=False).stderr
+    return log_end(said, lsn)
+
+
+def log_end(said: str, lsn: str) -> int | None:
+    """How far ``pg_waldump`` came from ``lsn`` on: it always ends with an error, where there is no record any more."""
+    if "could not find a valid record" in said:
         return 0
-    # It always ends with an error: at the first place where there is no record.
-    ended = re.search(
-        r"(?:invalid|unexpected|incorrect|zero|mismatch|there is no contrecord)[^\n]*? at ([0-9A-F]+/[0-9A-F]+)",
-        done.stderr,
-    )
-    return _number(ended[1]) - _number(lsn) if ended else None
+    if places := re.findall(r"(?:at|LSN) ([0-9A-F]+/[0-9A-F]+)", said):
+        return _number(places[-1]) - _number(lsn)
+    if segment := re.search(r"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})", said):
+        return (int(segment[1], 16) << 32) + int(segment[2], 16) * SEGMENT_BYTES - _number(lsn)
+    return None
+
+
+def _answers(pair: Pair) -> bool:
+    try:
+        replication.session(pair, pair.primary_port).close()
+    except NotReachable:
+        return False
+    return True
 
 
 def _received(pair: Pair) -> str:

@@ -197,7 +197,7 @@ def create(
     A directory that is there already is taken over with its data. Safe to repeat after being killed at any
     moment: a new directory gets its final name only when it is complete.
     """
-    _end_strays(server)
+    end_strays(server)
     _require_reachable(server)
     if status(server) == "absent":
         _make_data_directory(server, superuser=superuser, password=password)
@@ -312,7 +312,7 @@ def reload(server: Server) -> None:
 def remove(server: Server) -> None:
     """Stop the server and remove its data directory and log for good."""
     stop(server)
-    _end_strays(server)
+    end_strays(server)
     shutil.rmtree(server.home, ignore_errors=True)
     for parent in (server.home.parent, server.home.parent.parent):
         try:
@@ -417,7 +417,7 @@ def _drop_stale_pid_file(server: Server) -> None:
     (server.data / "postmaster.pid").unlink(missing_ok=True)
 
 
-def _end_strays(server: Server) -> None:
+def end_strays(server: Server) -> None:
     """End a server whose data directory was removed under it: it still holds the port."""
     if server.data.exists():
         return
@@ -458,6 +458,8 @@ def run(
     # The server outlives the run that starts it, so it must not carry that run's mark.
     keywords = _surroundings(server, marked=program != "pg_ctl")
     keywords["env"] |= environment
+    # Ctrl-C is for us to answer; pg_ctl would end the server that it starts.
+    keywords["process_group"] = 0 if program == "pg_ctl" else None
     done = subprocess.run(_command(server, program, *arguments), stdin=subprocess.DEVNULL, **keywords)
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()

@@ -68,6 +68,20 @@ class Pair:
         return int(self.parameters["port"])
 
 
+def pair_of(standby: Mapping[str, Any]) -> Pair:
+    """The servers that the properties of a ``Standby`` speak of."""
+    return Pair(
+        primary=postgres.locate(Path(standby["home"])),
+        superuser=standby["superuser"],
+        password=standby["password"],
+        replication_password=standby["replication_password"],
+        primary_parameters=standby["primary_parameters"],
+        parameters=standby["parameters"],
+        synchronous=standby["synchronous"],
+        timeout_s=int(standby["start_timeout_s"]),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """What a look at a standby told."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,6 @@ import pulumi
 from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
 
 if TYPE_CHECKING:
-    from infra.local.replication import Pair
-
     # Not for the provider's process, which would import all that reads settings with it.
     from infra.settings import Database, Embedded
 
@@ -54,13 +51,13 @@ class StandbyProvider(ResourceProvider):
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
         from infra.local import replication
 
-        status = replication.look(pair_of(props)).status
+        status = replication.look(replication.pair_of(props)).status
         return ReadResult("", {}) if status == "absent" else ReadResult(id_, {**props, "status": status})
 
     def delete(self, _id: str, props: dict[str, Any]) -> None:
         from infra.local import replication
 
-        replication.leave(pair_of(props))
+        replication.leave(replication.pair_of(props))
 
 
 class Standby(Resource, module="gaia", name="Standby"):
@@ -93,25 +90,8 @@ class Standby(Resource, module="gaia", name="Standby"):
         )
 
 
-def pair_of(props: Mapping[str, Any]) -> Pair:
-    """The servers that a standby's properties speak of."""
-    from infra.local import postgres
-    from infra.local.replication import Pair
-
-    return Pair(
-        primary=postgres.locate(Path(props["home"])),
-        superuser=props["superuser"],
-        password=props["password"],
-        replication_password=props["replication_password"],
-        primary_parameters=props["primary_parameters"],
-        parameters=props["parameters"],
-        synchronous=props["synchronous"],
-        timeout_s=int(props["start_timeout_s"]),
-    )
-
-
 def _follow(props: dict[str, Any]) -> dict[str, Any]:
     from infra.local import replication
 
-    replication.follow(pair_of(props))
+    replication.follow(replication.pair_of(props))
     return {**props, "status": "streaming"}
