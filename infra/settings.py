@@ -366,6 +366,8 @@ def _identity_has_a_previous_key(settings: Settings) -> str | None:
 
 def _replica_is_possible(settings: Settings) -> str | None:
     database = settings.database
+    if settings.target == "embedded" and settings.stack.endswith("-standby"):
+        return "stack: a name that ends in -standby is the place of another stack's standby; rename the stack file"
     if settings.target == "gcp" and (database.replicas or database.replica_port or database.synchronous):
         return "database.replicas: belongs to local stacks; in Google Cloud each replica stands under gcp.replicas"
     if settings.target == "docker" and database.replicas:
@@ -379,12 +381,6 @@ def _replica_is_possible(settings: Settings) -> str | None:
     return None
 
 
-def _standby_has_its_place(settings: Settings) -> str | None:
-    if settings.target != "embedded" or not settings.stack.endswith("-standby"):
-        return None
-    return "stack: a name that ends in -standby is the place of another stack's standby; rename the stack file"
-
-
 RULES: tuple[Callable[[Settings], str | None], ...] = (
     _pool_within_connections,
     _cache_holds_buffers,
@@ -392,7 +388,6 @@ RULES: tuple[Callable[[Settings], str | None], ...] = (
     _user_is_free,
     _identity_has_a_previous_key,
     _replica_is_possible,
-    _standby_has_its_place,
 )
 """What single values can't tell: each rule returns a fault, or None."""
 

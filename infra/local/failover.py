@@ -146,6 +146,8 @@ def _serve(primary: postgres.Server, notes: dict[str, Any]) -> None:
     fenced, standby = primary.home / "data.fenced", postgres.beside(primary)
     if fenced.exists():
         fenced.rename(standby.data)
+    if standby.data.exists():
+        postgres.configure(standby, notes["standby"])
     postgres.write_as(primary, primary.data / postgres.REPLICATION_CONF, replication.synchronous_line(""))
     postgres.configure(primary, notes["primary"])
     postgres.start(primary, port=int(notes["primary"]["port"]), timeout_s=notes["timeout_s"])

@@ -53,6 +53,7 @@ ADDED = {
     "client_key_secret",
     "vpc_network",
     "vpc_subnetwork",
+    "database_replica_url",
 }
 """Names that came later."""
 

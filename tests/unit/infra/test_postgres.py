@@ -69,7 +69,8 @@ def test_the_configuration_file_has_one_line_for_each_parameter_and_is_private(s
     server.data.mkdir()
     postgres.configure(server, {"port": 5433, "log_line_prefix": "it's %m ", "a": "b\\c"})
     file = server.data / "gaia.conf"
-    assert file.read_text(encoding="utf-8") == "a = 'b\\\\c'\nlog_line_prefix = 'it''s %m '\nport = '5433'\n"
+    include = "include_if_exists = 'gaia-replication.conf'\n"
+    assert file.read_text(encoding="utf-8") == f"a = 'b\\\\c'\nlog_line_prefix = 'it''s %m '\nport = '5433'\n{include}"
     assert file.stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in server.data.iterdir()) == ["gaia.conf", "pg_hba.conf"]
 

@@ -29,6 +29,9 @@ BAD: dict[str, tuple[Any, ...]] = {
     "database.name": ("Gaia", "1gaia", "", "ga-ia", "g" * 64, "gaia\n", 3, None),
     "database.user": ("gaia app", 'gaia"', None, ["gaia"]),
     "database.port": (80, 65536, "5432", 5432.5, True, None),
+    "database.replicas": (-1, 2, "1", 0.5, None),
+    "database.replica_port": (80, 65536, "5433"),
+    "database.synchronous": ("yes", 1, None),
     "database.tuning.shared_buffers": ("256", "256mb", "0MB", "-1MB", "1 GB", 256, "1TB"),
     "database.tuning.effective_cache_size": ("1G", "", "one GB", 1),
     "database.tuning.max_connections": (9, 10_001, "200", 200.5, None),
@@ -259,9 +262,35 @@ def test_the_cache_is_at_least_as_large_as_the_buffers_in_any_unit(buffers: str,
 
 def test_every_rule_that_is_broken_is_told() -> None:
     tuning = {"shared_buffers": "2GB", "max_connections": 10}
-    database = {"tuning": tuning, "name": "postgres", "user": "gaia_app"}
+    database = {"tuning": tuning, "name": "postgres", "user": "gaia_app", "replicas": 1}
     docker = {"rotation": {"retire_previous_identity": True}}
     assert len(faults({"target": "docker", "database": database, "docker": docker})) == len(settings.RULES)
+
+
+@pytest.mark.parametrize(
+    ("target", "database", "said"),
+    [
+        ("docker", {"replicas": 1}, "./gaia up --stack local"),
+        ("gcp", {"replicas": 1}, "gcp.replicas"),
+        ("embedded", {"synchronous": True}, "database.replicas to 1"),
+        ("embedded", {"replicas": 1, "replica_port": 5432}, "5432 can't be the standby's"),
+        ("embedded", {"replicas": 1, "port": 65535}, "65536 can't be the standby's"),
+    ],
+)
+def test_a_standby_that_is_not_possible_is_refused_with_the_way_out(
+    target: str, database: dict[str, Any], said: str
+) -> None:
+    assert any(said in fault for fault in faults({"target": target, "database": database}))
+
+
+def test_a_standby_listens_on_the_next_port_unless_another_is_named() -> None:
+    assert settings.Database(replicas=1).standby_port == 5433
+    assert settings.Database(replicas=1, replica_port=7000).standby_port == 7000
+
+
+def test_the_place_of_a_standby_is_no_stacks() -> None:
+    with pytest.raises(SettingsError, match="-standby"):
+        settings.parse("local-standby", {"target": "embedded"})
 
 
 @pytest.mark.parametrize("target", TARGETS)
