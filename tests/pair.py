@@ -98,8 +98,7 @@ def kill(server: postgres.Server) -> None:
     """``kill -9`` of a server's main process."""
     process = psutil.Process(int((server.data / "postmaster.pid").read_text().split()[0]))
     os.kill(process.pid, signal.SIGKILL)
-    with contextlib.suppress(psutil.Error):
-        process.wait(timeout=10)
+    postgres.ended(process, 10)
 
 
 def receiver(pair: Pair) -> psutil.Process:

@@ -282,15 +282,25 @@ def stop(server: Server, *, timeout_s: int = STOP_TIMEOUT_S) -> None:
     for how, patience in ((signal.SIGINT, timeout_s), (signal.SIGQUIT, 10), (signal.SIGKILL, 10)):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(how)
-        try:
-            process.wait(timeout=patience)
+        if ended(process, patience):
             break
-        except psutil.TimeoutExpired:
-            continue
     # Those of a server that was killed hold its shared memory until they notice.
-    for process in psutil.wait_procs(children, timeout=5)[1]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    deadline = time.monotonic() + 5
+    for child in children:
+        if not ended(child, deadline - time.monotonic()):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+
+
+def ended(process: psutil.Process, timeout_s: float) -> bool:
+    """Wait for a process to end. Its parent may take seconds to notice that it did, as process 1 of a container."""
+    deadline = time.monotonic() + timeout_s
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+    return True
 
 
 def end_orphans(server: Server) -> None:
@@ -299,7 +309,7 @@ def end_orphans(server: Server) -> None:
         try:
             if process.info["name"] == "postgres" and Path(process.cwd()) == server.data.resolve():
                 process.kill()
-                process.wait(timeout=5)
+                ended(process, 5)
         except (psutil.Error, OSError):
             continue
 
@@ -425,9 +435,8 @@ def end_strays(server: Server) -> None:
         try:
             if process.info["name"] == "postgres" and process.cwd().startswith(f"{server.data}"):
                 process.terminate()
-                process.wait(timeout=5)
-        except psutil.TimeoutExpired:
-            process.kill()
+                if not ended(process, 5):
+                    process.kill()
         except psutil.Error:
             continue
 
