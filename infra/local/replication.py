@@ -6,6 +6,7 @@ be anything: what a failover left, half a rewind. It is then never promoted, onl
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
@@ -111,11 +112,17 @@ def follow(pair: Pair) -> None:
 
 def leave(pair: Pair) -> None:
     """Undo ``follow``. The standby's data goes where the primary has all of it, else it is kept."""
+    import psycopg
+
     copied = follows(pair.standby) is not None
-    if postgres.status(pair.primary) != "running":
+    try:
+        primary = session(pair, pair.primary_port)
+    except NotReachable:
+        # `up` mends the primary before it takes a standby away; only a `destroy` finds one that doesn't answer.
+        postgres.stop(pair.primary)
         _leave_stopped(pair)
         return
-    with session(pair, pair.primary_port) as primary:
+    with primary:
         _asynchronous(primary, pair)
         copied = copied and _same_database(pair)
         postgres.stop(pair.standby)
@@ -123,7 +130,8 @@ def leave(pair: Pair) -> None:
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [NAME]
         )
         _until(lambda: _drop_slot(primary), "the slot of the standby can't be dropped: run the command again")
-        primary.execute(f"DROP ROLE IF EXISTS {USER}".encode())
+        with contextlib.suppress(psycopg.errors.DependentObjectsStillExist):  # somebody granted it something
+            primary.execute(f"DROP ROLE IF EXISTS {USER}".encode())
     if copied:
         postgres.remove(pair.standby)
 
@@ -401,7 +409,7 @@ def synchronous_line(names: str) -> str:
 
 
 def _leave_stopped(pair: Pair) -> None:
-    """The same where the primary doesn't run: its files are all there is."""
+    """The same where the primary is stopped: its files are all there is."""
     forget(pair.standby)
     postgres.stop(pair.standby)
     if postgres.status(pair.primary) == "stopped":
