@@ -49,8 +49,11 @@ class StandbyProvider(ResourceProvider):
         return UpdateResult(_follow(news))
 
     def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        from infra.local import replication
+        from infra.local import failover, replication
 
+        if failover.under_way(Path(props["home"])):
+            # It may stream still, but no more once its primary was mended.
+            return ReadResult(id_, {**props, "status": failover.UNDER_WAY})
         status = replication.look(replication.pair_of(props)).status
         return ReadResult("", {}) if status == "absent" else ReadResult(id_, {**props, "status": status})
 

@@ -17,6 +17,7 @@ from infra.local.embedded import EmbeddedServerProvider
 from infra.local.errors import DataDirectoryError
 from infra.local.failover import Outcome
 from infra.local.replication import Pair
+from infra.local.standby import StandbyProvider
 from tests.pair import asked, kill, paired, receiver, session
 
 pytestmark = pytest.mark.postgres
@@ -159,6 +160,8 @@ def test_killed_at_any_step_the_next_finishes_it_and_up_would_too(
         _at_most_one_takes_writes(pair)
         provider, now = EmbeddedServerProvider(), props(pair)
         seen = provider.read("id", now).outs
+        beside = StandbyProvider().read("id", {"home": now["home"]}).outs
+        assert beside is not None and beside["status"] == failover.UNDER_WAY, "so that up mends it too"
         assert seen is not None and seen["status"] == failover.UNDER_WAY
         assert provider.diff("id", {**now, **seen}, now).changes
         provider.update("id", {**now, **seen}, now)
