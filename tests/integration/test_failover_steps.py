@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -115,6 +116,21 @@ def test_a_primary_without_data_is_replaced_and_what_was_lost_is_unknown() -> No
         assert ids(pair) == [1]
         replication.follow(pair)
         assert ids(pair, standby=True) == [1]
+
+
+def test_a_session_that_outlives_its_killed_primary_is_ended_before_the_standby_is_promoted() -> None:
+    with paired() as pair:
+        add(pair, 1)
+        with session(pair) as connection, ThreadPoolExecutor() as aside:
+            # Busy, it doesn't notice that its server is gone.
+            busy = "DO $$ BEGIN FOR i IN 1..400000000 LOOP NULL; END LOOP; INSERT INTO t VALUES (666); END $$"
+            going_on = aside.submit(connection.execute, busy)
+            time.sleep(0.5)
+            kill(pair.primary)
+            failed_over(pair)
+            with pytest.raises(psycopg.OperationalError):
+                going_on.result(timeout=10)
+        assert ids(pair) == [1]
 
 
 def test_a_primary_that_hangs_is_seen_and_ended() -> None:
