@@ -13,7 +13,7 @@ from ops.report import Report
 if TYPE_CHECKING:
     import psycopg
 
-    from infra.local.replication import Pair
+    from infra.local.replication import Pair, Seen
     from infra.settings import Settings
 
     Connection = psycopg.Connection[tuple[Any, ...]]
@@ -234,12 +234,17 @@ def _identity(login: stacks.Login, key: str) -> Check:
 def _standby(pair: Pair) -> Check:
     from infra.local import replication
 
-    seen = replication.look(pair)
+    return standby_check(replication.look(pair))
+
+
+def standby_check(seen: Seen) -> Check:
+    """Whether a standby is as it should be."""
+    name, behind_s = "standby follows", seen.lag_s or 0  # none where nothing was written lately
     if seen.status != "streaming":
-        return Check("standby follows", False, f"it is {seen.status}: run ./gaia up")
-    ok = (seen.lag_s or 0) <= LAG_S_MAX
-    hint = f"it is {seen.lag_s:.0f} s behind: end what holds it up there, or wait"
-    return Check("standby follows", ok, "" if ok else hint)
+        return Check(name, False, f"it is {seen.status}: run ./gaia up")
+    if behind_s > LAG_S_MAX:
+        return Check(name, False, f"it is {behind_s:.0f} s behind: end what holds it up there, or wait")
+    return Check(name, True)
 
 
 def _container(name: str) -> Check:
