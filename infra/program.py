@@ -62,16 +62,16 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
         # Where commits wait for the standby, a migration would wait for ever for one that is broken.
         opts=pulumi.ResourceOptions(depends_on=[server, standby] if standby else [server]),
     )
-    app_url = app.current_password.apply(
-        lambda password: login_url(
-            user=stack.rotation.current, password=password, host=host, port=database.port, database=database.name
+
+    def app_url(port: int) -> pulumi.Output[str]:
+        """Waits for the schema: whoever reads it finds the login there."""
+        made = app.current_password.apply(
+            lambda password: login_url(
+                user=stack.rotation.current, password=password, host=host, port=port, database=database.name
+            )
         )
-    )
-    replica_url = app_password.value.apply(
-        lambda password: login_url(
-            user=APP_USER, password=password, host=host, port=database.standby_port, database=database.name
-        )
-    )
+        return pulumi.Output.secret(pulumi.Output.all(made, schema.revision).apply(lambda both: both[0]))
+
     return outputs.StackOutputs(
         environment=stack.stack,
         target=stack.target,
@@ -84,14 +84,9 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
         pool_size=database.pool.size,
         pool_overflow=database.pool.overflow,
         max_instances=database.pool.max_instances,
-        # An output that waits for the schema: whoever reads it finds the login there.
-        database_url=pulumi.Output.secret(pulumi.Output.all(app_url, schema.revision).apply(lambda both: both[0])),
+        database_url=app_url(database.port),
         replicas={"standby": f"{host}:{database.standby_port}"} if standby else None,
-        database_replica_url=pulumi.Output.secret(
-            pulumi.Output.all(replica_url, schema.revision).apply(lambda both: both[0])
-        )
-        if standby
-        else None,
+        database_replica_url=app_url(database.standby_port) if standby else None,
     )
 
 
