@@ -78,7 +78,7 @@ def _make_strangers(server: Any, source: Source) -> None:
     """Roles that the backup knows and the table of roles doesn't: superusers, as they may own what only those may."""
     from psycopg import sql
 
-    wanted = source.manifest.roles if source.manifest else ()
+    wanted = source.manifest.roles if source.manifest else restore.OF_CLOUD_SQL
     rows = server.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(wanted),)).fetchall()
     for role in sorted({*wanted} - {row[0] for row in rows}):
         server.execute(sql.SQL("CREATE ROLE {} SUPERUSER NOLOGIN").format(sql.Identifier(role)))

@@ -1,6 +1,8 @@
 """``./gaia restore --drill``: a backup restored on a server of its own, and what it leaves on record."""
 
+import gzip
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from backup import drill as drills
 from backup.folder import Entry
 from ops import drill, exits, throwaway
 from ops.report import Report
-from tests.restoring import manifest_of, rewritten
+from tests.postgres import Database
+from tests.restoring import back_up, manifest_of, rewritten
 
 pytestmark = pytest.mark.postgres
 
@@ -38,6 +41,20 @@ def test_a_good_drill_is_timed_and_recorded_and_leaves_no_server(
     assert recorded.age_s == said["age_s"] is not None
     assert drill.check(copy.path.parent).ok
     assert servers() <= before
+
+
+def test_an_export_of_cloud_sql_which_gives_googles_roles_their_rights_is_drilled(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = back_up(database, tmp_path / "backups", "sql.gz")
+    with gzip.open(made.path, "at", encoding="utf-8") as file:
+        file.write("GRANT USAGE ON SCHEMA public TO cloudsqlsuperuser;\n")
+    (export := tmp_path / "exports" / "gaia-prod-db-mon.sql.gz").parent.mkdir()
+    made.path.rename(export)
+    place = tmp_path / "backups"
+    code = drill.drill(Report(as_json=True), file=str(export), jobs=2, place=place)
+    said = json.loads(capsys.readouterr().out)
+    assert (code, said["ok"], said["fault"]) == (exits.FINE, True, None)
 
 
 def test_a_drill_of_what_can_not_be_restored_fails_and_says_why(
