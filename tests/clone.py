@@ -209,6 +209,7 @@ def clone(session_clone: Clone) -> Iterator[Clone]:
         if session_clone.checkout.working_copy(stack).exists():
             session_clone.gaia("destroy", "--stack", stack, "--purge", "--yes", code=None)
     shutil.rmtree(session_clone.checkout.own, ignore_errors=True)
+    shutil.rmtree(session_clone.root / "backups", ignore_errors=True)
     (session_clone.root / ".env").unlink(missing_ok=True)
     session_clone.run(["git", "checkout", "-q", "--", "."])
     session_clone.run(["git", "clean", "-qfd"])

@@ -10,8 +10,11 @@ import pytest
 from docker.errors import DockerException
 
 from tests.images import postgres16
+from tests.loops import own_event_loop
 from tests.standins.attached import official_plugin, running
 from tests.standins.docker_names import Names, clear_leftovers
+
+__all__ = ["own_event_loop"]
 
 ENGINE_TIMEOUT_S = 120
 

@@ -9,8 +9,9 @@ import pytest
 from engine.acquire import Engine, acquire
 from engine.errors import EngineError
 from tests.clone import clone, port, session_clone
+from tests.loops import own_event_loop
 
-__all__ = ["clone", "port", "session_clone"]
+__all__ = ["clone", "own_event_loop", "port", "session_clone"]
 
 
 @pytest.fixture(scope="session")

@@ -84,7 +84,8 @@ def test_a_server_that_does_not_shut_down_is_ended(up: Clone) -> None:
     finally:
         if server.is_running():
             server.resume()
-    assert not server.is_running()
+    # One that nobody has taken note of yet has ended too.
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
     up.gaia("up", "--stack", "local")
     assert users(up) == 1
 

@@ -52,6 +52,7 @@ def changed(stack: automation.Stack) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.parametrize("stack", ["defaults"], indirect=True)
 @pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq, as the runbook does")
 def test_the_clone_takes_the_old_instances_place_in_the_state(stack: automation.Stack) -> None:
     stack.up()

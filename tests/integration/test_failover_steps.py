@@ -98,7 +98,8 @@ def test_what_a_killed_primary_had_beyond_its_standby_is_counted_to_the_byte_and
         assert (seen.primary, seen.ready) == ("stopped", True)
         assert seen.ahead_bytes is not None and 0 < seen.ahead_bytes <= written + 1_000_000
         outcome = failed_over(pair)
-        assert outcome.lost_bytes is not None and 0 < outcome.lost_bytes <= seen.ahead_bytes
+        # The standby may have had the beginning of a record, which counts as lost only once it is promoted.
+        assert outcome.lost_bytes is not None and 0 < outcome.lost_bytes <= seen.ahead_bytes + 8192
         assert ids(pair) == [1]
         replication.follow(pair)
         assert ids(pair, standby=True) == [1]
