@@ -48,10 +48,10 @@ for number in range({count}):
 
 
 _PROVIDED = """\
-import pulumi
+from pulumi_gcp import storage
 
 for number in range({count}):
-    pulumi.CustomResource("gcp:storage/bucket:Bucket", f"nothing-{{number}}", {{}})
+    storage.Bucket(f"nothing-{{number}}", location="US")
 """
 
 
@@ -61,7 +61,7 @@ def do_nothing(count: int) -> str:
 
 
 def provided(count: int) -> str:
-    """A program of this many resources of the provider ``gcp``, without any input."""
+    """A program of this many buckets of the provider ``gcp``, through its SDK."""
     return _PROVIDED.format(count=count)
 
 
