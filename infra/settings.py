@@ -269,6 +269,8 @@ SECTIONS = ("docker", "embedded", "gcp")
 
 @functools.cache
 def _adapter() -> TypeAdapter[Settings]:
+    # We have no plugins of pydantic's, and looking for them in every installed package takes as long as the rest.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     return TypeAdapter(Settings)
 
 
