@@ -91,6 +91,10 @@ def environment(moment: Moment) -> dict[str, str]:
     }
 
 
+# A result that breaks off has no other reason in pg_dump's words, where the server said no more.
+_GONE = ("connection", "FATAL:", "PQgetCopyData() failed", "PQgetResult() failed")
+
+
 def failure(said: str, code: int) -> DumpFailed:
     """What pg_dump said when it ended with ``code``, as a sentence with the way out."""
     lines = [line.partition("error:")[2].strip() or line.strip() for line in said.splitlines()]
@@ -103,7 +107,7 @@ def failure(said: str, code: int) -> DumpFailed:
         return DumpFailed(
             f"{ROLE} may not read everything ({reason}): run ./gaia up, or grant it where the table isn't ours"
         )
-    if "connection" in said or "FATAL:" in said:
+    if any(words in said for words in _GONE):
         return DumpFailed(server_gone(reason))
     return DumpFailed(f"pg_dump failed, and no backup was made: {reason}")
 
