@@ -22,7 +22,6 @@ from backup.errors import DumpFailed
 from backup.folder import Entry
 from backup.manifest import DumpFormat
 from migrations import bootstrap
-from migrations.errors import ConnectionFailed
 from tests import postgres
 from tests.postgres import Database
 
@@ -185,33 +184,6 @@ def test_when_its_server_crashes_it_says_so_and_leaves_nothing(
     record("server killed during a backup", f"{times} times, {failed} backups failed: none listed, old ones whole")
 
 
-def test_the_sentence_about_a_crash_names_the_server(own_server: Database, tmp_path: Path) -> None:
-    with psycopg.connect(own_server.url) as victim:
-        killed: list[int] = []
-
-        def crash(_progress: dump.Progress) -> None:
-            if not killed:
-                killed.append(victim.info.backend_pid)
-                os.kill(killed[0], signal.SIGKILL)
-
-        # Who is asked first says it: pg_dump, the session that hashes, or the login of either.
-        with (
-            pytest.raises((DumpFailed, ConnectionFailed), match=r"server|connection"),
-            folder.locked(tmp_path, "a test"),
-        ):
-            dump.make(
-                tmp_path,
-                url=own_server.url,
-                stack="local",
-                binaries=own_server.server.binaries,
-                on_progress=crash,
-            )
-    assert killed
-    assert folder.entries(tmp_path) == []
-    wait_until_it_answers(own_server)
-
-
-@pytest.mark.timeout(1800)
 def test_on_a_full_disk_it_says_so_and_leaves_nothing(
     own_server: Database, tmp_path: Path, counts: Counts, record: Record
 ) -> None:
