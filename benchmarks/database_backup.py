@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 
 from backup import archive, contents, dump, folder
 from benchmarks.commands import plain_environment, run
-from benchmarks.database_measure import Figure, ratio
+from benchmarks.database_measure import Figure, in_turn, ratio
 from benchmarks.database_world import World
 from tests import postgres
 
@@ -27,7 +24,8 @@ def verified(world: World) -> list[Figure]:
             with folder.locked(place, "the benchmark"):
                 dump.make(place, url=database.url, stack="benchmark", binaries=database.server.binaries)
 
-        taken = _in_turn(world, "backup", {"pg_dump": lambda: bare(database, place), "ours": ours}, place)
+        sides = {"pg_dump": lambda: bare(database, place), "ours": ours}
+        taken = in_turn("backup", sides, lambda: _clear(place), runs=world.runs, say=world.say)
     return [ratio("backup", "pg_dump", taken["ours"], taken["pg_dump"], 1.3)]
 
 
@@ -40,7 +38,8 @@ def hashes(world: World) -> list[Figure]:
             with psycopg.connect(database.url) as connection:
                 contents.contents(connection)
 
-        taken = _in_turn(world, "backup-hashes", {"pg_dump": lambda: bare(database, place), "ours": ours}, place)
+        sides = {"pg_dump": lambda: bare(database, place), "ours": ours}
+        taken = in_turn("backup-hashes", sides, lambda: _clear(place), runs=world.runs, say=world.say)
     return [ratio("backup-hashes", "pg_dump", taken["ours"], taken["pg_dump"], 0.5)]
 
 
@@ -51,16 +50,6 @@ def bare(database: postgres.Database, place: Path) -> None:
     run(*command, database.url, env=plain_environment())
 
 
-def _in_turn(world: World, name: str, sides: dict[str, Callable[[], None]], place: Path) -> dict[str, list[float]]:
-    """Seconds of each run; what it wrote is removed before the next, and the disk is let come to rest."""
-    taken: dict[str, list[float]] = {side: [] for side in sides}
-    for number in range(world.runs):
-        for side, work in list(sides.items())[:: 1 if number % 2 else -1]:
-            os.sync()
-            started = time.perf_counter()
-            work()
-            taken[side].append(time.perf_counter() - started)
-            for path in place.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        world.say(f"{name} {number + 1}/{world.runs}: {', '.join(f'{k} {v[-1]:.2f} s' for k, v in taken.items())}")
-    return taken
+def _clear(place: Path) -> None:
+    for path in place.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

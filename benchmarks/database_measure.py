@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -55,6 +56,22 @@ async def answers(sides: Mapping[str, Question], questions: Iterable[Any]) -> di
             started = time.perf_counter()
             await ask(question)
             taken[name].append((time.perf_counter() - started) * 1000)
+    return taken
+
+
+def in_turn(
+    name: str, sides: dict[str, Callable[[], None]], clear: Callable[[], None], *, runs: int, say: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Seconds of each run; what it made is removed before the next, and the disk is let come to rest."""
+    taken: dict[str, list[float]] = {side: [] for side in sides}
+    for number in range(runs):
+        for side, work in list(sides.items())[:: 1 if number % 2 else -1]:
+            os.sync()
+            started = time.perf_counter()
+            work()
+            taken[side].append(time.perf_counter() - started)
+            clear()
+        say(f"{name} {number + 1}/{runs}: {', '.join(f'{k} {v[-1]:.2f} s' for k, v in taken.items())}")
     return taken
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from backup import databases, drill, dump, folder, load, restore, source
 from backup.folder import Entry
 from benchmarks.commands import run
 from benchmarks.database_fill import KEY
-from benchmarks.database_measure import Figure, ratio
+from benchmarks.database_measure import Figure, in_turn, ratio
 from benchmarks.database_world import World
 from ops import drill as command
 from ops import throwaway
@@ -28,7 +26,7 @@ def restored(world: World) -> list[Figure]:
     """A restore, from reading the backup until the names are swapped, against ``createdb`` and ``pg_restore``."""
     with _durable(world) as (database, entry):
         sides = {"pg_restore": lambda: bare(database, entry), "ours": lambda: ours(database, entry)}
-        taken = _in_turn(world, "restore", sides, lambda: clear(database))
+        taken = in_turn("restore", sides, lambda: clear(database), runs=world.runs, say=world.say)
     return [ratio("restore", f"pg_restore -j{JOBS}", taken["ours"], taken["pg_restore"], 1.15)]
 
 
@@ -36,7 +34,7 @@ def drilled(world: World) -> list[Figure]:
     """A drill, from the reading of the backup until a server has all its rows, against that restore."""
     with _durable(world) as (database, entry):
         sides = {"restore": lambda: ours(database, entry), "ours": lambda: rehearsed(database, entry)}
-        taken = _in_turn(world, "drill", sides, lambda: clear(database))
+        taken = in_turn("drill", sides, lambda: clear(database), runs=world.runs, say=world.say)
     return [ratio("drill", "restore", taken["ours"], taken["restore"], 1.3)]
 
 
@@ -98,19 +96,3 @@ def _durable(world: World) -> Iterator[tuple[postgres.Database, Entry]]:
         ours(database, entry)  # also the untimed run: roles, and the files in the machine's memory
         clear(database)
         yield database, entry
-
-
-def _in_turn(
-    world: World, name: str, sides: dict[str, Callable[[], None]], clear: Callable[[], None]
-) -> dict[str, list[float]]:
-    """Seconds of each run; what it made is removed before the next, and the disk is let come to rest."""
-    taken: dict[str, list[float]] = {side: [] for side in sides}
-    for number in range(world.runs):
-        for side, work in list(sides.items())[:: 1 if number % 2 else -1]:
-            os.sync()
-            started = time.perf_counter()
-            work()
-            taken[side].append(time.perf_counter() - started)
-            clear()
-        world.say(f"{name} {number + 1}/{world.runs}: {', '.join(f'{k} {v[-1]:.2f} s' for k, v in taken.items())}")
-    return taken

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.setting_types import STRICT, Positive
-from migrations.roles import APP_LOGINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,4 +38,6 @@ class Rotation:
 
 def login_of(turn: int) -> str:
     """Whose turn it is: ``gaia_app`` on the first, third, …, ``gaia_app_b`` on the others."""
+    from migrations.roles import APP_LOGINS  # not needed to read the settings, which every command does
+
     return APP_LOGINS[(turn - 1) % 2]

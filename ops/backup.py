@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import checkout as places
 from engine import locks
 from ops import stacks
 from ops.backups import document, place_of, rate, size
@@ -31,7 +30,11 @@ def backup(report: Report, *, stack_name: str | None, form: str, keep: int, fold
     from infra.local.postgres import packaged_binaries
 
     dump_format = _format(form)
-    refuse_cloud(stack_name)
+    if name := stacks.in_cloud(stack_name):
+        raise Refused(
+            f"stack {name} is in Google Cloud, which backs it up itself: docs/restore.md has the "
+            "commands for a backup on demand, an export and a restore"
+        )
     stack = stacks.open_stack(stack_name, report.long)
     url, place = stacks.logins(stack).superuser.url, place_of(folder)
     with locks.held(stack.checkout, stack.name, COMMAND, report.say), backups.locked(place, COMMAND):
@@ -57,17 +60,6 @@ def _format(form: str) -> DumpFormat:
         if known == form:
             return known
     raise UsageFault(f"--format {form}: must be one of {', '.join(FORMATS)}")
-
-
-def refuse_cloud(stack_name: str | None) -> None:
-    """Before anything else is asked for. Raises ``Refused``."""
-    checkout = places.here()
-    name = stack_name or stacks.chosen(checkout)
-    if name in checkout.stacks() and stacks.read_settings(checkout, name).target == "gcp":
-        raise Refused(
-            f"stack {name} is in Google Cloud, which backs it up itself: docs/restore.md has the "
-            "commands for a backup on demand, an export and a restore"
-        )
 
 
 def _made(entry: Entry) -> str:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import checkout as places
 from ops import restore, throwaway
+from ops.backups import place_of
 from ops.checks import Check
 from ops.exits import FAILED, FINE
 from ops.report import Report
@@ -32,7 +32,7 @@ def drill(report: Report, *, file: str | None, jobs: int, place: Path | None = N
     from backup import drill as backup
     from backup.errors import BackupDamaged, BackupRefused, RestoreFailed
 
-    place = restore.place_of(places.here(), place)
+    place = place_of(place)
     entry = restore.chosen(report, place, file or restore.NEWEST, "./gaia restore --drill")
     began, started = datetime.now(UTC), time.monotonic()
     fault = None
@@ -81,7 +81,7 @@ def _restore(report: Report, entry: Entry, jobs: int, working: Working) -> None:
             source,
             binaries=postgres.packaged_binaries(),
             jobs=jobs,
-            say=restore.step(report, working),
+            say=working.step,
             now=working.now,
         )
 

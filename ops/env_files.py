@@ -53,8 +53,11 @@ def write(stack: Stack, file: Path, reader: str, lines: list[str]) -> None:
 def renew(stack: Stack, lines_of: Lines, *, changed: bool = True) -> Renewed:
     """Write the stack's files anew whose logins are no longer the stack's; unless ``changed``, only those that were
     written on another turn. A file is left alone once it names another database or login, and forgotten once gone."""
-    renewed, turns = Renewed(), _turns(stack)
-    mine = [each for each in _known(stack.checkout) if each.stack == stack.name and (changed or each.turns != turns)]
+    renewed = Renewed()
+    mine = [each for each in _known(stack.checkout) if each.stack == stack.name]
+    if mine and not changed:
+        turns = _turns(stack)
+        mine = [each for each in mine if each.turns != turns]
     for each in mine:
         file = Path(each.path)
         try:

@@ -49,7 +49,7 @@ def failover(report: Report, *, stack_name: str | None, yes: bool) -> None:
         else:
             seen = _sure(report, library.outlook(pair), pair, stack.name, yes=yes)
             library.begin(pair, seen)
-        outcome, down_s = _finished(pair, report, working)
+        outcome, down_s = _finished(pair, working)
         report.say(f"  promoted: {_address(pair)} takes writes again after {down_s:.1f} s; {_loss(outcome)}")
         working.now("making the old primary a standby")
         stack.run("up", run.run_id, "--refresh", provider=provider, on_event=Progress(working))
@@ -103,17 +103,12 @@ def _caught_up(report: Report, pair: Pair) -> None:
         time.sleep(0.5)
 
 
-def _finished(pair: Pair, report: Report, working: Working) -> tuple[Outcome, float]:
+def _finished(pair: Pair, working: Working) -> tuple[Outcome, float]:
     from infra.local import failover as library
 
     began = time.monotonic()
-
-    def say(line: str) -> None:
-        working.now(line)
-        report.say(f"  {line}")
-
     with _undisturbed():
-        outcome = library.finish(pair.primary.home, say)
+        outcome = library.finish(pair.primary.home, working.step)
     assert outcome is not None
     return outcome, time.monotonic() - began
 

@@ -91,6 +91,11 @@ class Working:
         if self.progress is not None:
             self.progress.update(self._task, description=what)
 
+    def step(self, what: str) -> None:
+        """A step that begins: a line of its own, which moves on in a terminal."""
+        self.now(what)
+        self._report.say(f"  {what}")
+
     def done(self, what: str) -> None:
         """A step that is finished: a line of its own."""
         self._report.say(what)

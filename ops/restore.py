@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine import checkout as places
 from engine import locks
 from ops import stacks
+from ops.backups import place_of, size
 from ops.exits import FINE, Missing, Refused, UsageFault
 from ops.report import Report
 
@@ -38,11 +37,10 @@ def restore(
     from backup import restore as backup
     from infra.local import postgres
 
-    checkout = places.here()
-    _refuse_cloud(checkout, stack_name)
+    _refuse_cloud(stack_name)
     if file is not None and PUT_ASIDE.fullmatch(file):
         return _bring_back(report, stack_name, file, replace=replace)
-    entry = chosen(report, place_of(checkout, place), file, "./gaia restore")
+    entry = chosen(report, place_of(place), file, "./gaia restore")
     with report.working("reading the backup") as working:
         source = verified(report, entry, working)
         stack = stacks.open_stack(stack_name, report.long)
@@ -55,7 +53,7 @@ def restore(
                 identity_keys=logins.identity_keys,
                 replace=replace,
                 jobs=jobs,
-                say=step(report, working),
+                say=working.step,
                 now=working.now,
             )
     report.result(_sentence(stack.name, source, done), _document(stack.name, source, done, report))
@@ -79,7 +77,7 @@ def discard_old(report: Report, *, stack_name: str | None, yes: bool) -> int:
     """Remove the databases that restores put aside."""
     from backup import databases
 
-    _refuse_cloud(places.here(), stack_name)
+    _refuse_cloud(stack_name)
     stack = stacks.open_stack(stack_name, report.long)
     superuser = stacks.logins(stack).superuser
     with (
@@ -94,13 +92,6 @@ def discard_old(report: Report, *, stack_name: str | None, yes: bool) -> int:
     text = f"removed {_listed(kept)}" if kept else "no restore has put a database aside: nothing to remove"
     report.result(text, {"ok": True, "stack": stack.name, "removed": [one.name for one in kept]})
     return FINE
-
-
-def place_of(checkout: places.Checkout, given: Path | None) -> Path:
-    """The folder of the backups."""
-    from backup import folder
-
-    return given or checkout.root / folder.NAME
 
 
 def chosen(report: Report, place: Path, file: str | None, command: str) -> Entry:
@@ -124,7 +115,7 @@ def verified(report: Report, entry: Entry, working: Working) -> Source:
     """The backup, once every byte of it was read and found to be what its manifest says."""
     from backup import source
 
-    total = sum(file.bytes for file in entry.manifest.files.values()) if entry.manifest else 0
+    total = entry.manifest.bytes if entry.manifest else 0
     done, started = 0, time.monotonic()
 
     def on_bytes(count: int) -> None:
@@ -154,18 +145,8 @@ def age(moment: datetime, now: datetime | None = None) -> str:
     return f"{seconds:.0f} s"
 
 
-def size(count: float) -> str:
-    """Bytes, as people say them."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"
-
-
-def _refuse_cloud(checkout: places.Checkout, stack_name: str | None) -> None:
-    name = stack_name or stacks.chosen(checkout)
-    if name in checkout.stacks() and stacks.read_settings(checkout, name).target == "gcp":
+def _refuse_cloud(stack_name: str | None) -> None:
+    if name := stacks.in_cloud(stack_name):
         raise Refused(
             f"stack {name} is in Google Cloud, where nothing is restored in place: clone the instance to a point in "
             "time, as docs/restore.md says"
@@ -186,16 +167,6 @@ def _asked(report: Report, there: list[Entry], lines: list[str]) -> Entry:
 def _line(number: int, entry: Entry) -> str:
     rows = f", {entry.manifest.rows:,} rows" if entry.manifest else ""
     return f"{number:>4}  {entry.name}  {entry.state}, {age(entry.made_at)} old{rows}"
-
-
-def step(report: Report, working: Working) -> Callable[[str], None]:
-    """Tells of each step: a line of its own, which moves on in a terminal."""
-
-    def told(line: str) -> None:
-        working.now(line)
-        report.say(f"  {line}")
-
-    return told
 
 
 def _sentence(stack: str, source: Source, done: Restored) -> str:

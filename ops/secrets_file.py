@@ -33,14 +33,13 @@ def render(report: Report, *, stack_name: str | None, file: Path | None) -> None
     """Write the stack's values into the file, unless they are in it. Other keys of the file stay."""
     checkout = places.here()
     target = (file or checkout.root / DEFAULT).resolve()
-    name = stack_name or stacks.chosen(checkout)
-    if name in checkout.stacks() and stacks.read_settings(checkout, name).target == "gcp":
+    if name := stacks.in_cloud(stack_name):
         raise Refused(
             f"stack {name} keeps its values in Secret Manager, and nowhere else: read one with "
             "gcloud secrets versions access latest --secret=db-url (db-user, db-password, db-name, db-identity-key)"
         )
     sops = program()
-    stack = stacks.open_stack(name, report.long)
+    stack = stacks.open_stack(stack_name, report.long)
     values = document_values(stacks.logins(stack))
     before = _decrypted(sops, target, checkout.root)
     after = merged(before, values)

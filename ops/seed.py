@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from engine import checkout as places
 from engine import locks
 from ops import stacks
 from ops.exits import FINE, OpsError, Refused, UsageFault
@@ -67,9 +66,7 @@ def _sentence(counts: dict[str, int], made: Plan, seconds: float) -> str:
 
 def _refuse_cloud(stack_name: str | None) -> None:
     """Before anything else is asked for. Raises ``Refused``."""
-    checkout = places.here()
-    name = stack_name or stacks.chosen(checkout)
-    if name in checkout.stacks() and stacks.read_settings(checkout, name).target == "gcp":
+    if name := stacks.in_cloud(stack_name):
         raise Refused(f"stack {name} is in Google Cloud: made-up people have no place among real ones")
 
 

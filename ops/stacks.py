@@ -196,6 +196,13 @@ def _pair(resources: list[Resource]) -> Pair | None:
     return replication.pair_of(standby) if standby else None
 
 
+def in_cloud(stack_name: str | None) -> str | None:
+    """The name of the stack that is meant, where that is in Google Cloud; asks neither the engine nor the state."""
+    checkout = places.here()
+    name = stack_name or chosen(checkout)
+    return name if name in checkout.stacks() and read_settings(checkout, name).target == "gcp" else None
+
+
 def is_up(stack: Stack) -> bool:
     """Whether the state holds a database."""
     return any(resource["type"] == SCHEMA_TYPE for resource in stack.deployment().get("resources") or [])

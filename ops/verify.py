@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from migrations.connection import one_sentence
-from ops import drill, restore, stacks
+from ops import drill, stacks
+from ops.backups import place_of
 from ops.checks import Check, tell
 from ops.report import Report
 
@@ -51,7 +52,7 @@ def verify(report: Report, *, stack_name: str | None) -> int:
         checks.append(_standby(logins.pair))
     if settings.docker is not None:
         checks.append(_container(settings.docker.container))
-    checks.append(drill.check(restore.place_of(stack.checkout, None)))
+    checks.append(drill.check(place_of(None)))
     return tell(report, stack.name, checks)
 
 

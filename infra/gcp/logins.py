@@ -78,7 +78,7 @@ class Logins(pulumi.ComponentResource):
             if args.rotation.retire_previous
             else self._app_password(turn - 1)
         )
-        migrator = self._user(MIGRATOR, self.migrator_password)
+        migrator = self._user(f"user-{MIGRATOR}", MIGRATOR, password=self.migrator_password)
         iam_users = self._iam_users()
         self.iam_logins = {name: _GROUPS[kind] for name, kind in self._iam_names().values()}
         self.identity_keys = self._identity_keys()
@@ -95,13 +95,16 @@ class Logins(pulumi.ComponentResource):
         )
         return made.result
 
-    def _user(self, login: str, password: pulumi.Output[str]) -> sql.User:
+    def _user(
+        self, name: str, login: str, *, password: pulumi.Output[str] | None = None, kind: str | None = None
+    ) -> sql.User:
         return sql.User(
-            f"user-{login}",
+            name,
             project=self._args.place.project,
             instance=self._args.instance.primary.name,
             name=login,
             password=password,
+            type=kind,
             # A user that owns objects, or was granted roles, can't be deleted through the API.
             deletion_policy="ABANDON",
             opts=pulumi.ResourceOptions(parent=self),
@@ -117,16 +120,7 @@ class Logins(pulumi.ComponentResource):
 
     def _iam_users(self) -> list[pulumi.Resource]:
         return [
-            sql.User(
-                f"iam-user-{key}",
-                project=self._args.place.project,
-                instance=self._args.instance.primary.name,
-                name=name,
-                type=kind,
-                deletion_policy="ABANDON",
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-            for key, (name, kind) in sorted(self._iam_names().items())
+            self._user(f"iam-user-{key}", name, kind=kind) for key, (name, kind) in sorted(self._iam_names().items())
         ]
 
     def _identity_keys(self) -> pulumi.Output[str]:

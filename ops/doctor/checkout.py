@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup.folder import NAME as BACKUPS
 from engine import locks, pin
 from engine.acquire import Engine, present
 from engine.checkout import has_own_backend
@@ -99,7 +100,7 @@ def state(scene: Scene) -> State:
     """Read the state file, which the engine isn't needed for."""
     if not has_own_backend(scene.checkout, scene.environ):
         return ELSEWHERE
-    stack = Stack(name=scene.stack, checkout=scene.checkout, engine=Path("pulumi"), environ=scene.environ)
+    stack = _unopened(scene)
     try:
         pending = tuple(f"{entry.operation} {entry.name}" for entry in stack.pending())
         return State(made=stacks.is_up(stack), pending=pending)
@@ -173,13 +174,18 @@ def _files(scene: Scene) -> Iterator[Path]:
 
 
 def _stamps(scene: Scene) -> list[tuple[str, float]]:
-    backups = sorted((scene.checkout.root / "backups").glob("*"))
+    backups = sorted((scene.checkout.root / BACKUPS).glob("*"))
     files = [file for file in (_state_file(scene), *backups) if file.exists()]
     return [(file.name, file.stat().st_mtime) for file in files]
 
 
 def _state_file(scene: Scene) -> Path:
-    return Stack(name=scene.stack, checkout=scene.checkout, engine=Path("pulumi"), environ=scene.environ).state_file
+    return _unopened(scene).state_file
+
+
+def _unopened(scene: Scene) -> Stack:
+    """The stack for what its files tell: there may be no engine."""
+    return Stack(name=scene.stack, checkout=scene.checkout, engine=Path("pulumi"), environ=scene.environ)
 
 
 def _owner(folder: Path) -> int | None:

@@ -44,13 +44,7 @@ class Container:
 
 def look(scene: Scene, *, expected: bool) -> Iterator[Finding]:
     """Everything of a container that needs no login."""
-    yield from disk.findings(
-        [
-            found
-            for what, folder in (("checkout", scene.checkout.root), ("backups", scene.checkout.root / "backups"))
-            if (found := disk.volume(what, folder)) is not None
-        ]
-    )
+    yield from disk.look(scene.checkout.root)
     yield Finding(
         name="Docker plugin of the engine",
         found="" if has_docker_plugin(scene.environ) else "the engine has no Docker plugin",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup.folder import NAME as BACKUPS
 from ops.doctor.finding import Finding, size
 
 FULL_BYTES = 256 * 1024**2
@@ -42,6 +43,14 @@ def volume(what: str, folder: Path) -> Volume | None:
         # Some file systems (btrfs) count none at all.
         free_files=found.f_favail if found.f_files else 1,
     )
+
+
+def look(checkout: Path, data: Path | None = None) -> Iterator[Finding]:
+    """The volumes of the data directory, where it is on this machine, of the backups and of the checkout."""
+    folders = [("backups", checkout / BACKUPS), ("checkout", checkout)]
+    if data is not None:
+        folders.insert(0, ("data directory", data))
+    return findings([found for what, folder in folders if (found := volume(what, folder)) is not None])
 
 
 def findings(volumes: list[Volume]) -> Iterator[Finding]:

@@ -45,9 +45,7 @@ class Embedded:
 def look(scene: Scene, *, expected: bool) -> Iterator[Finding]:
     """Everything of a server that needs no login."""
     home = postgres.home_for(scene.checkout.root, scene.stack)
-    yield from disk.findings(
-        [found for what, folder in _folders(scene, home) if (found := disk.volume(what, folder)) is not None]
-    )
+    yield from disk.look(scene.checkout.root, data=home / "data")
     try:
         server = postgres.locate(home)
     except LocalError as error:
@@ -121,11 +119,6 @@ def _facts(scene: Scene, server: postgres.Server, log: serverlog.ServerLog, *, e
         user=server.user or pwd.getpwuid(os.geteuid()).pw_name,
         port_taken="" if running else taken(*scene.address),
     )
-
-
-def _folders(scene: Scene, home: Path) -> list[tuple[str, Path]]:
-    root = scene.checkout.root
-    return [("data directory", home / "data"), ("backups", root / "backups"), ("checkout", root)]
 
 
 def taken(address: str, number: int, *, holder_name: str | None = None) -> str:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops.doctor.finding import UP, Finding, Mend, size, span
+from ops.verify import MONTHS_AHEAD_MIN
 
 if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-MONTHS_AHEAD_MIN = 3
-"""Twelve are made ahead; with fewer than these, whoever should make them has long stopped."""
 LAG_MAX_S = 30
 LAG_MAX_BYTES = 64 * 1024**2
 SLOT_MAX_BYTES = 256 * 1024**2

@@ -1,7 +1,6 @@
 """Indexes made while others write: what a killed one leaves is cleared away, and nothing else is."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,12 +22,6 @@ BY_HAND = (
     "with op.get_context().autocommit_block():\n"
     "        op.execute('CREATE INDEX CONCURRENTLY IF NOT EXISTS ix_late ON game.campaigns (name)')"
 )
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the migrations, to add a revision to."""
-    return shutil.copytree(runner.DIRECTORY, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def add(tree: Path, body: str) -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from migrations import lock, roles, runner
 from migrations.errors import Busy, LockLost, MigrationFailed
 from ops import throwaway
 from tests.postgres import PASSWORDS, Database
+from tests.revision_tree import add
 
 pytestmark = pytest.mark.postgres
 
@@ -34,22 +34,6 @@ MOMENTS = {
     "    print('here', flush=True); time.sleep(60)",
 }
 """Where a revision is when it is killed → its upgrade."""
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the migrations, with a revision that works and, later, one that is killed."""
-    return shutil.copytree(runner.DIRECTORY, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def add(tree: Path, body: str) -> str:
-    number = runner.revisions.next_id(tree)
-    (tree / "versions" / f"{number}_added.py").write_text(
-        f'"""Added by a test."""\n\nimport time\n\nfrom alembic import op\n\nrevision = "{number}"\n'
-        f'down_revision = "{runner.head(tree)}"\n\n\ndef upgrade() -> None:\n    {body}\n\n\n'
-        "def downgrade() -> None:\n    op.execute('SELECT 1')\n"
-    )
-    return number
 
 
 def correct(tree: Path, number: str) -> None:

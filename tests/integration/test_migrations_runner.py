@@ -1,7 +1,6 @@
 """The runner on a real server: what it leaves when something goes wrong, and that only one runs."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,27 +16,11 @@ from migrations import __main__ as command_line
 from migrations import lock, roles, runner
 from migrations.errors import Busy, ConnectionFailed, LockTimeout, MigrationFailed, UnknownRevision
 from tests.postgres import PASSWORDS, Database
+from tests.revision_tree import add
 
 pytestmark = pytest.mark.postgres
 
 ROOT = Path(runner.__file__).parent.parent
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the migrations, to add revisions to."""
-    return shutil.copytree(runner.DIRECTORY, tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-
-
-def add(tree: Path, body: str) -> str:
-    """Add a revision whose upgrade is ``body``; returns its number."""
-    number = runner.revisions.next_id(tree)
-    (tree / "versions" / f"{number}_added.py").write_text(
-        f'"""Added by a test."""\n\nimport time\n\nfrom alembic import op\n\nrevision = "{number}"\n'
-        f'down_revision = "{runner.head(tree)}"\n\n\ndef upgrade() -> None:\n    {body}\n\n\n'
-        f"def downgrade() -> None:\n    op.execute('SELECT 1')\n"
-    )
-    return number
 
 
 def test_an_empty_database_goes_to_head_and_says_what_it_did(empty_database: Database) -> None:
