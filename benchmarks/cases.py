@@ -166,8 +166,13 @@ def prod_preview(bench: Bench) -> Iterator[Sides]:
         with bench.program(debug_providers=attached) as program:
 
             def production(*command: str) -> str:
-                config = {"PULUMI_OPTION_CONFIG_FILE": str(file)}
-                return program.pulumi(*command, cwd=bench.copy.root, stack="prod", **config)
+                # Of what ``./gaia env`` prints for a shell, that which differs from the plain program's.
+                shell = {
+                    "PULUMI_STACK": "prod",
+                    "GAIA_IMPORT_AHEAD": "infra.ahead",
+                    "PULUMI_OPTION_CONFIG_FILE": str(file),
+                }
+                return program.pulumi(*command, cwd=bench.copy.root, stack="prod", **shell)
 
             production("stack", "init", "--no-select")
             count = sum(json.loads(production("preview", "--json"))["changeSummary"].values())

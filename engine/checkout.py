@@ -86,7 +86,7 @@ def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack:
         "PULUMI_OPTION_CONFIG_FILE": str(checkout.working_copy(stack)),
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "GAIA_PYTHON": str(checkout.python_folder / "python"),
-        "GAIA_IMPORT_AHEAD": "infra.program infra.local.schema infra.local.embedded infra.local.password",
+        "GAIA_IMPORT_AHEAD": "infra.ahead",
     }
     if has_own_backend(checkout, environ):
         variables["PULUMI_BACKEND_URL"] = checkout.state.as_uri()

@@ -25,7 +25,7 @@ _MESSAGE_LIMIT = 400 * 1024 * 1024
 
 def main(arguments: list[str]) -> None:
     """Serve the engine until it closes our standard input, which it does by ending in whatever way."""
-    waiting = ProgramProcess.start(sys.executable)
+    waiting = ProgramProcess.take_over_or_start(sys.executable, os.getppid())
     engine_address = arguments[-1] if arguments else ""
     import_messages_alone()
 
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
     print(port, flush=True)
     while os.read(0, 4096):
         pass
-    # The program ends with us: it watches the other end of its pipe. Nothing here is worth an orderly end.
+    # The program ends with us: it watches the other end of its connection. Nothing here is worth an orderly end.
     os._exit(0)
 
 

@@ -130,7 +130,7 @@ class LanguageRuntime(language_pb2_grpc.LanguageRuntimeServicer):
             return waiting
         if waiting is not None:
             waiting.stop()
-        return ProgramProcess.start(python)
+        return ProgramProcess.start(python, os.getppid())
 
 
 def interpreter(info: language_pb2.ProgramInfo) -> str:
@@ -152,8 +152,10 @@ def interpreter(info: language_pb2.ProgramInfo) -> str:
     return sys.executable if same else str(python)
 
 
-def outcome(code: int) -> language_pb2.RunResponse:
-    """What a program's exit code means to the engine."""
+def outcome(code: int | None) -> language_pb2.RunResponse:
+    """What a program's exit code means to the engine; None: nobody knows it."""
+    if code is None:
+        return language_pb2.RunResponse(error="Program ended without an exit code: it was killed, or left without one")
     if code == 0:
         return language_pb2.RunResponse()
     if code == ALREADY_EXPLAINED:

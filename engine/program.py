@@ -1,20 +1,24 @@
 """Run one Pulumi program in this process: what the language host starts by path, under the program's own Python.
 
-It imports nothing of this repository, so that it works in any environment that has the SDK. It reads
-an 8-byte length and a serialized ``pulumirpc.RunRequest`` from standard input, runs the program as the
-official ``pulumi-language-python-exec`` does, and ends with 0; with 32 when it has told the engine what
-is wrong; with anything else when it hasn't.
+It imports nothing of this repository, so that it works in any environment that has the SDK. On the socket it is given
+it takes a host's connection, from that an 8-byte length, standard output and error, and a serialized
+``pulumirpc.RunRequest``; it runs the program as the official ``pulumi-language-python-exec`` does, and answers with a
+byte: 0; 32 when it has told the engine what is wrong; anything else when it hasn't.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import gc
 import importlib
 import importlib.util
 import os
-import signal
+import select
+import socket
 import sys
 import threading
+import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,27 +27,31 @@ if TYPE_CHECKING:
     from pulumi.runtime.proto import language_pb2
 
 ALREADY_EXPLAINED = 32
+_LINGER_S = 10.0
+"""How long to wait for an engine's next host, which comes after half a second on a quiet machine."""
+_LOOK_EVERY_S = 0.1
 
 
-def main() -> int:
-    """Import the SDK, wait for the request, run it."""
-    # Until the program runs, an interrupt is the engine ending its plugins: no traceback is wanted.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def main(listener: socket.socket, engine: int, path: str) -> int:
+    """Import the SDK, wait for a host's request, run it."""
     # A process of a few seconds, most of them imports: the collector would take a fifth of these, and find little.
     gc.disable()
-    if not _import_sdk():
+    missing = _import_sdk()
+    if not missing:
+        import_ahead()
+    taken = _await_request(listener, engine, path)
+    if taken is None:
+        return 0  # the engine ended, or its hosts did, without a request
+    host, body = taken
+    # The first that is registered is called last: whoever waits for the answer doesn't wait for gRPC to be taken down.
+    atexit.register(_answer, host)
+    threading.Thread(target=_end_with_the_host, args=(host,), daemon=True).start()
+    if missing:
+        print(missing, file=sys.stderr)
         return 1
-    import_ahead()
-    pipe = _take_standard_input()
-    size = _read(pipe, 8)
-    body = _read(pipe, int.from_bytes(size, "big")) if len(size) == 8 else b""
-    if not body:
-        return 0  # the host ended without a request
-    threading.Thread(target=_end_with_the_host, args=(pipe,), daemon=True).start()
 
     from pulumi.runtime.proto import language_pb2
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     return run(language_pb2.RunRequest.FromString(body))
 
 
@@ -122,19 +130,18 @@ def _users_traceback(error: BaseException, program: str) -> str:
     return "".join(traceback.format_exception(error, limit=first - len(frames)))
 
 
-def _import_sdk() -> bool:
+def _import_sdk() -> str:
+    """Import it; returns what to tell the user where it can't be."""
     sys.meta_path.insert(0, ImportedOnUse("pulumi.automation"))
     try:
         import pulumi
         import pulumi.runtime  # noqa: F401
     except ImportError as error:
-        print(
+        return (
             f"The Pulumi SDK can't be imported by {sys.executable} ({error}).\n"
-            "Make the environment of this checkout again: remove .venv, then run ./gaia setup.",
-            file=sys.stderr,
+            "Make the environment of this checkout again: remove .venv, then run ./gaia setup."
         )
-        return False
-    return True
+    return ""
 
 
 def import_ahead() -> None:
@@ -165,27 +172,74 @@ class ImportedOnUse:
         return spec
 
 
-def _take_standard_input() -> int:
-    """Keep the host's pipe for ourselves; the program and its children see an empty standard input."""
-    pipe = os.dup(0)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.close(nothing)
-    return pipe
+def _await_request(listener: socket.socket, engine: int, path: str) -> tuple[socket.socket, bytes] | None:
+    """The host that has a program to run, and its request; hosts that end without one are left."""
+    lonely_since = time.monotonic()
+    while _lives(engine) and time.monotonic() - lonely_since < _LINGER_S:
+        if select.select([listener], [], [], _LOOK_EVERY_S)[0]:
+            if (taken := _take(listener)) is not None:
+                _remove(path)
+                return taken
+            lonely_since = time.monotonic()
+    _remove(path)
+    # One that came before the socket was gone is served.
+    return _take(listener) if select.select([listener], [], [], 0)[0] else None
 
 
-def _read(pipe: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := os.read(pipe, size - len(data))):
+def _take(listener: socket.socket) -> tuple[socket.socket, bytes] | None:
+    host, _ = listener.accept()
+    size, descriptors, _, _ = socket.recv_fds(host, 8, 2)
+    body = _read(host, int.from_bytes(size, "big")) if len(size) == 8 else b""
+    for number, descriptor in enumerate(descriptors, start=1):
+        if body:
+            os.dup2(descriptor, number)
+        os.close(descriptor)
+    if body:
+        return host, body
+    host.close()
+    return None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _read(host: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        if not (more := host.recv(min(size - len(data), 1 << 20))):
+            return b""
         data += more
-    return data
+    return bytes(data)
 
 
-def _end_with_the_host(pipe: int) -> None:
-    while os.read(pipe, 4096):
+def _answer(host: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        host.sendall(bytes([_exit_code & 0xFF]))
+
+
+def _end_with_the_host(host: socket.socket) -> None:
+    while host.recv(4096):
         pass
     os._exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _exit_code = 1
+    try:
+        _exit_code = main(socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), sys.argv[3])
+    except SystemExit as error:
+        _exit_code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        raise
+    sys.exit(_exit_code)

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine.acquire import Engine
@@ -269,6 +270,29 @@ def test_a_policy_pack_refuses_what_it_forbids(project: Project, tmp_path: Path)
     assert project.pulumi("preview", "--policy-pack", str(pack.folder)).returncode == 0
 
 
+def test_the_program_runs_in_the_process_that_the_engines_first_host_started(project: Project) -> None:
+    """What the process imports ahead is imported once, though two hosts come one after the other."""
+    (project.folder / "early.py").write_text("import os\nprint(os.getpid(), file=open('imported', 'a'))\n")
+    project.program("import os, pulumi\npulumi.export('process', os.getpid())\n")
+    project.environ.update({"GAIA_IMPORT_AHEAD": "early", "PYTHONPATH": str(project.folder)})
+    project.up()
+    imported = (project.folder / "imported").read_text().split()
+    assert [project.outputs()["process"]] == [int(number) for number in imported]
+
+
+def test_a_program_that_is_killed_fails_the_run_in_words(project: Project) -> None:
+    project.program("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    done = project.pulumi("preview")
+    assert done.returncode != 0
+    assert "Program ended without an exit code" in done.stdout
+
+
+def test_what_a_program_left_for_its_end_is_done(project: Project) -> None:
+    project.program("import atexit, pathlib, time\natexit.register(lambda: pathlib.Path('ended').write_text('yes'))\n")
+    assert project.pulumi("preview").returncode == 0
+    assert (project.folder / "ended").read_text() == "yes"
+
+
 def test_nothing_outlives_an_engine_that_was_killed(project: Project) -> None:
     project.program(DYNAMIC, "files.py")
     made = project.folder / "made"
@@ -277,7 +301,7 @@ def test_nothing_outlives_an_engine_that_was_killed(project: Project) -> None:
         import pathlib
         from files import File
 
-        pathlib.Path("program").write_text(f"{{os.getpid()}} {{os.getppid()}}")
+        pathlib.Path("program").write_text(str(os.getpid()))
         File("slow", {str(made)!r}, seconds=60)
         """)
     running = subprocess.Popen(
@@ -289,7 +313,8 @@ def test_nothing_outlives_an_engine_that_was_killed(project: Project) -> None:
     )
     try:
         provider = int(_content(made))
-        program, host = map(int, _content(project.folder / "program").split())
+        program = int(_content(project.folder / "program"))
+        (host,) = [p.pid for p in psutil.Process(running.pid).children() if "engine.language_host" in p.cmdline()]
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
