@@ -4,6 +4,7 @@ Needs the extra `connector`. Not run against a real Cloud SQL: its tests put a s
 """
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, cast
 
 from db import async_connection, sync_connection
@@ -15,12 +16,30 @@ if TYPE_CHECKING:
     from google.cloud.sql.connector import Connector
 
 
+class _Loop:
+    """An event loop on a thread of its own. The library makes one as well, but leaves it open, whatever happens."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="cloud sql connector", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End both."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
 class CloudSqlConnector:
     """One connector of the library: for one event loop, or for threads. Made with the first connection."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._made: Connector | None = None
+        self._aside: _Loop | None = None
+        """What the connector for threads runs on."""
+        self._making = threading.Lock()
 
     async def connect(self) -> async_connection.AsyncConnection:
         """A connection with asyncpg; raises Unreachable or LoginRefused."""
@@ -45,9 +64,8 @@ class CloudSqlConnector:
         given = sync_connection.arguments(settings)
         given.pop("connect_timeout")  # the library sets it
         try:
-            made = self._connector().connect(
-                cast(str, settings.instance), "psycopg", **self._login("db"), **given, **more
-            )
+            connector = self._connector_of_threads()
+            made = connector.connect(cast(str, settings.instance), "psycopg", **self._login("db"), **given, **more)
         except DatabaseError:
             raise
         except Exception as error:
@@ -64,9 +82,13 @@ class CloudSqlConnector:
 
     def close(self) -> None:
         """The same, for threads."""
-        if self._made is not None:
+        with self._making:
             made, self._made = self._made, None
+            aside, self._aside = self._aside, None
+        if made is not None:
             made.close()
+        if aside is not None:
+            aside.close()
 
     def _login(self, database: str) -> dict[str, Any]:
         settings = self._settings
@@ -75,7 +97,13 @@ class CloudSqlConnector:
             return {**login, "enable_iam_auth": True}
         return {**login, "password": settings.password, "timeout": round(settings.connect_timeout_s)}
 
-    def _connector(self, loop: asyncio.AbstractEventLoop | None = None) -> "Connector":
+    def _connector_of_threads(self) -> "Connector":
+        with self._making:
+            if self._aside is None:
+                self._aside = _Loop()
+            return self._connector(self._aside.loop)
+
+    def _connector(self, loop: asyncio.AbstractEventLoop) -> "Connector":
         if self._made is None:
             try:
                 from google.cloud.sql.connector import Connector, RefreshStrategy

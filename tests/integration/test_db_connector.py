@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 from typing import Any
 
 import asyncpg
@@ -97,8 +98,12 @@ def test_the_real_library_without_credentials_is_a_clear_error(world: World, mon
 
     with pytest.raises(errors.Unreachable, match=r"project:region:instance.*credentials were not found"):
         asyncio.run(run())
-    with pytest.raises(errors.Unreachable, match="credentials"), manager.get_sync_session() as session:
-        session.execute("SELECT 1")
+    for _ in range(3):
+        with pytest.raises(errors.Unreachable, match="credentials"), manager.get_sync_session() as session:
+            session.execute("SELECT 1")
+    assert [one.name for one in threading.enumerate()].count("cloud sql connector") == 1, "not one for each attempt"
+    manager.close()
+    assert "cloud sql connector" not in [one.name for one in threading.enumerate()]
 
 
 def test_without_the_library_the_error_names_the_extra(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

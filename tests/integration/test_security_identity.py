@@ -154,11 +154,16 @@ def test_no_other_setting_says_who_one_is(world: World, setting: str) -> None:
 
 
 def test_a_token_ends_while_a_transaction_goes_on(world: World) -> None:
-    with world.acting(None) as connection:
-        identify(connection, world.token("player", seconds=2))
-        assert who(connection) == world["player"]
-        connection.execute("SELECT pg_sleep(2.1)")
-        assert who(connection) is None
+    seen = None
+    for seconds in (2, 10, 60):  # the longer ones are for a machine that's too slow to see the shorter one last
+        with world.acting(None) as connection:
+            identify(connection, world.token("player", seconds=seconds))
+            seen = who(connection)
+            connection.execute("SELECT pg_sleep(%s)", (seconds + 0.1,))
+            assert who(connection) is None
+        if seen is not None:
+            break
+    assert seen == world["player"]
 
 
 def test_whoever_is_deactivated_or_no_longer_administrator_is_so_at_once(world: World) -> None:

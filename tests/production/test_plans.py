@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 from tests.production import plan_files, planning
 from tests.production.plan_files import COMMAND, PLANS
 
-MOST_CPU_S = 1.5
+MOST_FOR_EACH_CPU_S = 5
+"""So much more than the import of the SDK and SQLAlchemy may planning production take, its own imports included."""
 VARIANTS = planning.variants()
 
 
@@ -47,17 +49,24 @@ def test_without_an_image_there_are_no_jobs_and_the_schema_is_at_its_base() -> N
     assert made.of("artifactregistry/Repository")
 
 
-def test_loading_the_settings_and_planning_takes_at_most_a_second_and_a_half_of_a_core() -> None:
-    # Time of the processor, not of the clock: other tests run beside this one.
-    program = (
-        "import time; from tests.production import planning; planning.plan('prod', planning.production());"
-        "print(time.process_time())"
+def test_loading_the_settings_and_planning_costs_little_more_than_the_sdk() -> None:
+    # Time of the processor, not of the clock, beside a yardstick: other tests run here, and machines differ.
+    planned = "from tests.production import planning; planning.plan('prod', planning.production())"
+    pairs = [(cpu_s("import pulumi, sqlalchemy"), cpu_s(planned)) for _ in range(4)][1:]  # the first one compiles
+    assert min(mine for _, mine in pairs) <= MOST_FOR_EACH_CPU_S * min(yardstick for yardstick, _ in pairs)
+
+
+def cpu_s(program: str) -> float:
+    """What this program takes of a processor in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}; import time; print(time.process_time())"],
+        cwd=planning.ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        capture_output=True,
+        check=True,
+        text=True,
     )
-    done = [
-        subprocess.run([sys.executable, "-c", program], cwd=planning.ROOT, capture_output=True, check=True, text=True)
-        for _ in range(2)
-    ]
-    assert min(float(each.stdout) for each in done) <= MOST_CPU_S
+    return float(done.stdout)
 
 
 # --- the contract ---
