@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,15 @@ def kill(server: postgres.Server) -> None:
 def receiver(pair: Pair) -> psutil.Process:
     """The process of the standby that takes what its primary sends."""
     return psutil.Process(asked(pair, "SELECT pid FROM pg_stat_wal_receiver", standby=True))
+
+
+def caught_up(pair: Pair) -> None:
+    """Wait until the standby has told its primary that it has all there is, on disk."""
+    has = "SELECT coalesce(bool_and(flush_lsn >= pg_current_wal_flush_lsn()), false) FROM pg_stat_replication"
+    deadline = time.monotonic() + 60
+    while not asked(pair, has):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def changed(pair: Pair, **parameters: str) -> Pair:

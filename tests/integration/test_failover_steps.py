@@ -19,7 +19,7 @@ from infra.local.errors import DataDirectoryError
 from infra.local.failover import Outcome
 from infra.local.replication import Pair
 from infra.local.standby import StandbyProvider
-from tests.pair import asked, kill, paired, receiver, session
+from tests.pair import asked, caught_up, kill, paired, receiver, session
 
 pytestmark = pytest.mark.postgres
 
@@ -82,7 +82,7 @@ def test_there_and_back_again() -> None:
 def test_what_a_killed_primary_had_beyond_its_standby_is_counted_to_the_byte_and_gone() -> None:
     with paired() as pair:
         add(pair, 1)
-        time.sleep(1.5)  # until the standby has said that it has it
+        caught_up(pair)
         paused = receiver(pair)
         at = asked(pair, "SELECT pg_current_wal_lsn()")
         paused.suspend()
@@ -108,7 +108,7 @@ def test_what_a_killed_primary_had_beyond_its_standby_is_counted_to_the_byte_and
 def test_a_primary_without_data_is_replaced_and_what_was_lost_is_unknown() -> None:
     with paired() as pair:
         add(pair, 1)
-        time.sleep(0.5)
+        caught_up(pair)
         postgres.stop(pair.primary)
         (pair.primary.data).rename(pair.primary.home.with_name("away"))
         seen = failover.outlook(pair)

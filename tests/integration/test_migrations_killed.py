@@ -50,7 +50,7 @@ def start(url: str, tree: Path) -> "subprocess.Popen[str]":
     environment = {**os.environ, "GAIA_MIGRATIONS_URL": url}
     pipe = subprocess.PIPE
     return subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True
     )
 
 
@@ -79,15 +79,14 @@ def test_a_killed_process_leaves_the_last_good_revision(database: Database, tree
             None,
         )
     correct(tree, bad)
-    started = time.monotonic()
-    assert runner.upgrade(database.url, directory=tree, wait_s=20).applied == (bad,)
-    assert time.monotonic() - started < 10  # the dead one's statement was ended, not waited for
+    # The dead one's statement, which takes longer than that, is ended, not waited for.
+    assert runner.upgrade(database.url, directory=tree, wait_s=40).applied == (bad,)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_an_ended_session_is_a_failed_revision(database: Database, tree: Path, moment: str) -> None:
     good = add(tree, "op.execute('CREATE TABLE game.good ()')")
-    add(tree, MOMENTS[moment].replace("time.sleep(60)", "time.sleep(2)"))
+    add(tree, MOMENTS[moment].replace("time.sleep(60)", "input()"))
     with database.connect() as admin:
         admin.execute("BEGIN")
         if moment == "in a wait for a lock":
@@ -98,7 +97,7 @@ def test_an_ended_session_is_a_failed_revision(database: Database, tree: Path, m
             "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s",
             (lock.WORK_KEY[1],),
         ).fetchone()
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate("go on\n", timeout=60)
     assert ended == (1,) and process.returncode == 1
     assert "MigrationFailed" in said and f"the database stays at {good}" in said
     assert runner.current(database.url) == good
@@ -133,10 +132,9 @@ def test_a_runner_whose_lock_is_taken_away_stops_before_the_next_revision(databa
         if event.kind == "done" and event.revision == good:
             with database.connect() as admin:
                 admin.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s",
+                    "SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s",
                     (lock.KEY[1],),
                 )
-            time.sleep(0.2)
 
     with pytest.raises(LockLost, match=f"the database is at {good}: run it again"):
         runner.upgrade(database.url, directory=tree, on_event=tell)

@@ -121,7 +121,7 @@ def test_a_rewritten_table_is_shown(proof: document.Proof) -> None:
 def test_a_reader_that_had_to_wait_is_shown(proof: document.Proof) -> None:
     up = of(proof, "0006").up
     assert up is not None
-    assert up.waited_for == "game.campaigns" and 500 < up.longest_wait_ms < 5000
+    assert up.waited_for == "game.campaigns" and up.longest_wait_ms > 500
     assert up.locks["game.campaigns"] == "ACCESS EXCLUSIVE" and up.seconds > 0.6
     quiet = of(proof, "0010").up
     assert quiet is not None and quiet.longest_wait_ms < 500 and "game.campaigns" not in quiet.locks

@@ -155,6 +155,9 @@ def test_who_waits_for_a_row_is_seen_too(database: Database) -> None:
 
 
 def test_locked_tables_make_nobody_wait_and_the_rest_is_still_told(database: Database) -> None:
+    began_s = time.monotonic()
+    asked(database)
+    free_s = time.monotonic() - began_s
     with psycopg.connect(database.url) as holder:
         holder.execute("LOCK TABLE auth.users")
         holder.execute("LOCK TABLE game.chat_history")
@@ -165,7 +168,7 @@ def test_locked_tables_make_nobody_wait_and_the_rest_is_still_told(database: Dat
     sizes = {row[1]: row[2] for answer in answers if answer.section.name == "tables" for row in answer.rows}
     assert sizes["users"] == sizes["chat_history"] == "locked"
     assert sizes["campaigns"].endswith(("kB", "bytes"))
-    assert took_s < 2
+    assert took_s < 2 + 5 * free_s, "it waits for none of them"
 
 
 def test_it_holds_no_lock_between_its_questions(database: Database) -> None:
