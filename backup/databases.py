@@ -50,14 +50,19 @@ def alone(url: str) -> Iterator[Connection]:
 
     The lock ends with the session: a killed restore holds nobody up.
     """
+    import psycopg
+
     database = name_of(url)
+    key = (f"gaia restore of {database}",)
     with connections.connect(at(url, MAINTENANCE)) as server:
-        row = server.execute(
-            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (f"gaia restore of {database}",)
-        ).fetchone()
-        if row != (True,):
+        if server.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", key).fetchone() != (True,):
             raise BackupBusy(f"another restore of {database} is at work: wait for it to end")
-        yield server
+        try:
+            yield server
+        finally:
+            # Not left to the session's end, which comes a moment after its client has hung up.
+            with contextlib.suppress(psycopg.Error):
+                server.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", key)
 
 
 def exists(server: Connection, database: str) -> bool:

@@ -48,6 +48,8 @@ def test_a_replica_that_ends_between_two_looks_fails_no_read(pair: Pair) -> None
         await asyncio.to_thread(pair.warm, manager)
         assert await read_async(manager) is True
         await asyncio.to_thread(postgres._stop, pair.standby.folder)
+        for _ in range(10):  # the loop hears of it: first what the server says, then that it has hung up
+            await asyncio.sleep(0.01)
         assert await read_async(manager) is False
         assert await asyncio.to_thread(read, manager) is False
         assert [one.ok for one in (await manager.check_async()).replicas] == [False]

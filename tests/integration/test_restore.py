@@ -242,6 +242,12 @@ def test_a_second_restore_waits_for_nobody(full: Database, backed_up: Entry) -> 
     assert untouched(full)
 
 
+def test_a_restore_that_is_over_is_in_nobodys_way(full: Database) -> None:
+    for _ in range(100):
+        with databases.alone(full.url):
+            pass
+
+
 def test_rows_that_are_written_into_an_empty_database_meanwhile_are_kept(target: Database, backed_up: Entry) -> None:
     def write(line: str) -> None:
         if line == "swapping the names":
