@@ -73,6 +73,11 @@ def has_own_backend(checkout: Checkout, environ: Mapping[str, str]) -> bool:
     return environ.get("PULUMI_BACKEND_URL", "") in ("", checkout.state.as_uri())
 
 
+def names_passphrase(environ: Mapping[str, str]) -> bool:
+    """Whether Pulumi's own variables say what the passphrase is, and not the checkout's file."""
+    return any(name in environ for name in _PASSPHRASE_VARIABLES)
+
+
 def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack: str, engine: Path) -> dict[str, str]:
     """The variables that a run of the engine needs, by hand or by a command. No secret is among them.
 
@@ -90,7 +95,7 @@ def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack:
     }
     if has_own_backend(checkout, environ):
         variables["PULUMI_BACKEND_URL"] = checkout.state.as_uri()
-    if not any(name in environ for name in _PASSPHRASE_VARIABLES):
+    if not names_passphrase(environ):
         variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(checkout.passphrase)
     return variables
 

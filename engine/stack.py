@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine import checkout as places
-from engine import locks, working_copy
+from engine import locks, state_secrets, working_copy
 from engine.checkout import Checkout
 from engine.errors import StackMissing, StateDamaged, StateWhole
 from engine.failures import explained
@@ -179,13 +179,27 @@ class Stack:
 
         With ``timeout_s`` also ``subprocess.TimeoutExpired``, after the engine was ended.
         """
-        exported = self._call("stack", "export", "--show-secrets", timeout_s=timeout_s).stdout
-        deployment = json.loads(exported)["deployment"]
+        try:
+            deployment = self._opened()
+        except state_secrets.NotOpened:
+            exported = self._call("stack", "export", "--show-secrets", timeout_s=timeout_s).stdout
+            deployment = json.loads(exported)["deployment"]
         return [
             Resource(type=entry["type"], name=_name(entry["urn"]), outputs=_plain(entry.get("outputs") or {}))
             for entry in deployment.get("resources") or []
             if not entry.get("delete")
         ]
+
+    def _opened(self) -> dict[str, Any]:
+        """The state with its secrets in plain text, without the engine. Raises ``NotOpened`` where that can't be."""
+        if not self.has_own_backend or places.names_passphrase(self.environ):
+            raise state_secrets.NotOpened("not the checkout's own")
+        try:
+            deployment = _deployment(self.state_file)
+            open_ = state_secrets.opener(self.checkout, self.name, deployment["secrets_providers"])
+            return state_secrets.opened(deployment, open_)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise state_secrets.NotOpened("the engine says what is wrong with it") from error
 
     def deployment(self) -> dict[str, Any]:
         """The state as it stands, secrets encrypted; empty where the stack was never made. Raises ``StateDamaged``."""
@@ -259,6 +273,7 @@ class Stack:
         """Forget a stack without resources: its state, its history and its working copy."""
         self._call("stack", "rm", self.name, "--yes", "--preserve-config")
         working_copy.remove(self.checkout, self.name)
+        self.checkout.run_file(self.name, "key").unlink(missing_ok=True)
 
     def _call(
         self, *arguments: str, check: bool = True, folder: Path | None = None, timeout_s: float | None = None
@@ -361,14 +376,10 @@ def _cancel(process: subprocess.Popen[str], run_id: str) -> None:
     locks.end_leftovers(run_id, lambda _said: None)
 
 
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-"""Marks a secret in exported values: https://www.pulumi.com/docs/iac/concepts/secrets/ (its signature key)."""
-
-
 def _plain(value: Any) -> Any:
     """Exported values without their wrapping: a secret becomes its plain text where it was exported so."""
     if isinstance(value, dict):
-        if _SIGNATURE in value:
+        if state_secrets.SIGNATURE in value:
             return json.loads(value["plaintext"]) if "plaintext" in value else "[secret]"
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list) else value

@@ -30,7 +30,7 @@ def stats(report: Report, *, stack_name: str | None, only: Sequence[str], watch:
     if every_s < SHORTEST_S:
         raise UsageFault(f"--every {every_s:g}: must be {SHORTEST_S} s or more")
     sections = chosen(only, live=watch)
-    # The driver takes as long to import as half a run of the engine, which another process does meanwhile.
+    # The driver takes as long to import as opening the state does, which leaves Python to others meanwhile.
     threading.Thread(target=_import_driver, daemon=True).start()
     stack = stacks.open_stack(stack_name, report.long)
     login = stacks.logins(stack).superuser

@@ -17,6 +17,7 @@ MARK = "@@ command {number} @@"
 
 # What differs from run to run, in both texts alike.
 MASKS = (
+    (r"(?m)^waiting for .*\n", ""),  # said by what takes longer than a second
     (r"\b\d+\.\d+ s\b", "N s"),
     (r"(?<=://gaia:)[^*@\s]+(?=@)|(?<=://gaia_app:)[^*@\s]+(?=@)", ANY),
 )

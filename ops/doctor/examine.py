@@ -68,7 +68,7 @@ def side_by_side(
     while after is not None and not after.done():
         wait([after], timeout=1.0)
         if not after.done():
-            say("waiting for the engine to open the stack's secrets")
+            say("waiting for the stack's secrets")
     ends = time.monotonic() + deadline_s
     for name, thread in threads.items():
         while thread.is_alive() and (left := ends - time.monotonic()) > 0:
