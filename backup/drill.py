@@ -54,7 +54,8 @@ def rehearse(url: str, source: Source, *, binaries: Path, jobs: int, say: Say, n
 
 
 def record(folder: Path, drill: Drill) -> None:
-    """Add a drill to the folder's history."""
+    """Add a drill to the folder's history. A clone in which an export is drilled may have no such folder yet."""
+    folder.mkdir(mode=files.FOLDER_MODE, parents=True, exist_ok=True)
     kept = [*history(folder), drill][-KEPT:]
     document = {"drills": [_plain(one) for one in kept]}
     files.write(folder / FILE, (json.dumps(document, indent=2) + "\n").encode())

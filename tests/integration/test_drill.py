@@ -53,8 +53,7 @@ def test_an_export_of_cloud_sql_which_gives_googles_roles_their_rights_is_drille
     (export := tmp_path / "exports" / "gaia-prod-db-mon.sql.gz").parent.mkdir()
     with gzip.open(export, "wt", encoding="utf-8") as file:
         file.write(f"{before}GRANT USAGE ON SCHEMA public TO cloudsqlsuperuser;\n\n{end}{after}")
-    place = tmp_path / "backups"
-    code = drill.drill(Report(as_json=True), file=str(export), jobs=2, place=place)
+    code = drill.drill(Report(as_json=True), file=str(export), jobs=2, place=tmp_path / "clone" / "backups")
     said = json.loads(capsys.readouterr().out)
     assert said["fault"] is None
     assert (code, said["ok"]) == (exits.FINE, True)
