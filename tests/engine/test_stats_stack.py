@@ -17,7 +17,7 @@ __all__ = ["recipient", "sops"]
 
 def test_statistics_are_told_as_text_and_as_one_document(clone: Clone, port: int) -> None:
     clone.gaia("up", "--stack", "local", "--set", f"database.port={port}")
-    clone.gaia("seed")
+    clone.gaia("seed", "--users", "20")
     text = clone.gaia("stats").stdout
     assert "auth.users" in text or "users" in text
     told = clone.json("stats", "--only", "tables,connections")
@@ -38,7 +38,7 @@ def test_secrets_are_the_same_with_and_without_the_engine_which_is_asked_where_t
     assert clone.gaia("url").stdout == url_by_engine.stdout
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert clone.gaia("env").stdout.splitlines()[-1:] == by_engine.stdout.splitlines()[-1:]
-    clone.gaia("url", env={"PULUMI_CONFIG_PASSPHRASE": "wrong"}, code=1)
+    clone.gaia("url", env={"PULUMI_CONFIG_PASSPHRASE": "wrong"}, code=2)
     clone.gaia("destroy", "--purge", "--yes")
     assert not key.exists()
 

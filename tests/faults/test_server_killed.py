@@ -16,13 +16,14 @@ import psycopg
 import pytest
 
 from db import messages
-from db.errors import OutcomeUnknown, TryAgain, Unreachable
+from db.errors import DatabaseError, OutcomeUnknown, TryAgain, Unreachable
 from db.manager import DatabaseManager
 from db.messages import NewMessage
 from db.sessions import AsyncSession
 from db.settings import from_environment
 from migrations import bootstrap
 from tests import postgres
+from tests.faults.late import late
 from tests.postgres import DURABLE, IDENTITY_KEY, PASSWORDS, Database, Server
 
 pytestmark = pytest.mark.postgres
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.postgres
 Found = TypeVar("Found")
 WRITERS = 20
 HEAL_TIMEOUT_S = 60
+HELD_S = 0.03
+"""So long an answer is on its way. On loopback it is none: no kill would fall between a commit and its answer."""
 USER, CAMPAIGN = UUID(int=0xA), UUID(int=0xCA)
 FILL = f"""
 INSERT INTO auth.users (user_id, username, email) VALUES ('{USER}', 'ada', 'ada@gaia.local');
@@ -53,8 +56,8 @@ def durable() -> Iterator[Database]:
 class Writers:
     """Twenty who write messages, one after another, each in a transaction that runs again as `db` runs it."""
 
-    def __init__(self, database: Database) -> None:
-        environment = {"DATABASE_URL": database.url_as("gaia_app"), "GAIA_IDENTITY_KEY": IDENTITY_KEY}
+    def __init__(self, url: str) -> None:
+        environment = {"DATABASE_URL": url, "GAIA_IDENTITY_KEY": IDENTITY_KEY}
         self._manager = DatabaseManager(from_environment(environment))
         self.acknowledged: list[str] = []
         self.looked = 0
@@ -80,17 +83,20 @@ class Writers:
             await self._patiently(lambda session: insert(session, content))
         except OutcomeUnknown:
             self.looked += 1
-            if not await self._patiently(lambda session: there(session, content)):
+            if not await self._patiently(lambda session: there(session, content), OutcomeUnknown):
                 return  # and so it isn't acknowledged
             self.found += 1
         self.acknowledged.append(content)
 
-    async def _patiently(self, work: Callable[[AsyncSession], Awaitable[Found]]) -> Found:
-        """As often as it takes: a recovery may last longer than the attempts of `async_transaction`."""
+    async def _patiently(self, work: Callable[[AsyncSession], Awaitable[Found]], *more: type[DatabaseError]) -> Found:
+        """As often as it takes: a recovery may last longer than the attempts of `async_transaction`.
+
+        After `more` again too: for what only reads.
+        """
         while True:
             try:
                 return await self._manager.async_transaction(work, USER)
-            except (TryAgain, Unreachable):
+            except (TryAgain, Unreachable, *more):
                 self.again += 1
 
 
@@ -133,11 +139,12 @@ def test_no_acknowledged_message_is_lost_none_is_there_twice_and_the_pools_heal(
     durable: Database, counts: Callable[[int, int], int], record: Callable[[str, str], None]
 ) -> None:
     kills = counts(3, 30)
-    writers = Writers(durable)
+    url = durable.url_as("gaia_app")
 
-    async def run() -> float:
-        worst = 0.0
-        async with asyncio.TaskGroup() as group:
+    async def run() -> tuple[Writers, float, int]:
+        worst, port = 0.0, durable.server.port
+        async with late(port, HELD_S) as proxy, asyncio.TaskGroup() as group:
+            writers = Writers(url.replace(f":{port}/", f":{proxy.port}/"))
             group.create_task(writers.run())
             await healed(writers)
             for number in range(kills):
@@ -145,16 +152,19 @@ def test_no_acknowledged_message_is_lost_none_is_there_twice_and_the_pools_heal(
                 await kill_once(durable.server, postmaster=number % 2 == 0)
                 worst = max(worst, await healed(writers))
             writers.ended = True
-        return worst
+        return writers, worst, proxy.lost_commits
 
-    worst = asyncio.run(run())
+    writers, worst, unanswered = asyncio.run(run())
     with psycopg.connect(durable.url) as connection:
         rows = connection.execute("SELECT content FROM game.chat_history").fetchall()
     written = Counter(str(content) for (content,) in rows)
     assert set(writers.acknowledged) - set(written) == set(), "lost"
     assert [content for content, times in written.items() if times > 1] == [], "twice"
+    assert unanswered > 0, "no kill fell between a commit and its answer"
+    assert writers.found > 0, "nobody asked whether it was there, and it was"
     record(
         "kill -9 of the server under 20 writers",
-        f"{kills} kills, {len(writers.acknowledged)} messages acknowledged, 0 lost, 0 twice, {writers.looked} looked "
-        f"for after COMMIT ({writers.found} were there), {writers.again} begun anew, healed within {worst:.1f} s",
+        f"{kills} kills, {unanswered} times between a commit and its answer, {len(writers.acknowledged)} messages "
+        f"acknowledged, 0 lost, 0 twice, {writers.looked} looked for after COMMIT ({writers.found} were there), "
+        f"{writers.again} begun anew, healed within {worst:.1f} s",
     )
