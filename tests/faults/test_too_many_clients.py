@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+import psutil
 import psycopg
 import pytest
 
@@ -167,14 +168,22 @@ def test_an_error_of_the_sync_pool_is_the_same(crowded: Database) -> None:
             session.execute("SELECT 1")
         assert type(caught.value) is TooManyConnections
         for _ in range(20):
-            psycopg.connect(crowded.url).close()
-        held.pop().close()
-        time.sleep(0.2)
+            _hang_up(psycopg.connect(crowded.url))
+        _hang_up(held.pop())
         assert manager.check_sync().ok
     finally:
         for connection in held:
             connection.close()
         manager.close()
+
+
+def _hang_up(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Close a connection, and wait until the server has its slot back: its process is gone a moment later."""
+    serving = connection.info.backend_pid
+    connection.close()
+    ends = time.monotonic() + 60
+    while psutil.pid_exists(serving) and time.monotonic() < ends:
+        time.sleep(0.005)
 
 
 def _allow_open_files(number: int) -> None:
