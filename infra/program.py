@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 
@@ -35,7 +35,7 @@ def deploy() -> None:
 
 
 def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
-    from infra.local import logins
+    from infra.local import contained, logins, postgres
     from infra.local.password import Password
     from infra.local.schema import Schema, SchemaArgs
     from migrations.connection import login_url
@@ -43,12 +43,14 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
     stack, database = loaded.settings, loaded.settings.database
     superuser_password = Password("superuser-password", loaded.password)
     app = logins.declare(stack.rotation)
-    server, identity, host, container, start_timeout_s = _server(stack, superuser_password.value)
-    standby = _standby(stack, server, identity, superuser_password.value) if database.replicas else None
+    home = (contained if stack.docker else postgres).home_for(CHECKOUT, stack.stack)
+    server = _server(stack, home, superuser_password.value)
+    host = server.host
+    standby = _standby(stack, home, server, superuser_password.value) if database.replicas else None
     schema = Schema(
         "schema",
         SchemaArgs(
-            server=identity,
+            server=server.identity,
             host=host,
             port=database.port,
             database=database.name,
@@ -56,11 +58,11 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
             password=superuser_password.value,
             app=app,
             retention=database.retention,
-            start_timeout_s=start_timeout_s,
-            container=container,
+            start_timeout_s=server.start_timeout_s,
+            container=server.container,
         ),
         # Where commits wait for the standby, a migration would wait for ever for one that is broken.
-        opts=pulumi.ResourceOptions(depends_on=[server, standby] if standby else [server]),
+        opts=pulumi.ResourceOptions(depends_on=[server.resource, *([standby] if standby else [])]),
     )
 
     def app_url(port: int) -> pulumi.Output[str]:
@@ -90,60 +92,87 @@ def _local(loaded: settings.Loaded) -> outputs.StackOutputs:
     )
 
 
-def _server(
-    stack: settings.Settings, password: pulumi.Output[str]
-) -> tuple[pulumi.Resource, pulumi.Output[str], str, pulumi.Output[str] | None, int]:
-    """The server of a local target: the resource, what tells it from another, its address, its container, and how
-    long it may take to start."""
-    if stack.docker:
-        from infra.local.container import PostgresContainer, PostgresContainerArgs
-        from infra.local.docker_engine import labels_of
+@dataclass(frozen=True, kw_only=True)
+class _Server:
+    """The server of a local target."""
 
-        labels = labels_of(CHECKOUT, stack.stack)
-        args = PostgresContainerArgs(labels=labels, database=stack.database, docker=stack.docker, password=password)
-        container = PostgresContainer("postgres", args)
-        return (
-            container,
-            container.container_id,
-            stack.docker.address,
-            container.container_name,
-            stack.docker.start_timeout_s,
-        )
+    resource: pulumi.Resource
+    identity: pulumi.Output[str]
+    """Tells it from another one."""
+    host: str
+    start_timeout_s: int
+    parameters: dict[str, str]
+    """What a standby beside it has in common with it, as far as the stack gives it that."""
+    container: pulumi.Output[str] | None = None
+    standby_id: pulumi.Output[str] | None = None
+    pair: dict[str, Any] | None = None
+    """Where it and its standby live, if that is in containers."""
+
+
+def _server(stack: settings.Settings, home: Path, password: pulumi.Output[str]) -> _Server:
+    if stack.docker:
+        return _container(stack, stack.docker, home, password)
     if not stack.embedded:
         raise pulumi.RunError(f"Pulumi.{stack.stack}.yaml: target: {stack.target} is no local target")
     from infra.local import postgres
-    from infra.local.embedded import EmbeddedArgs, EmbeddedServer
+    from infra.local.embedded import EmbeddedArgs, EmbeddedServer, parameters
 
-    home = postgres.home_for(CHECKOUT, stack.stack)
     if not pulumi.runtime.is_dry_run():
         postgres.remember_home(CHECKOUT, home)
     server = EmbeddedServer(
         "postgres",
         EmbeddedArgs(home=home, database=stack.database, embedded=stack.embedded, password=password),
     )
-    return server, server.identity, postgres.ADDRESS, None, stack.embedded.start_timeout_s
+    return _Server(
+        resource=server,
+        identity=server.identity,
+        host=postgres.ADDRESS,
+        start_timeout_s=stack.embedded.start_timeout_s,
+        parameters=parameters(stack.database),
+    )
 
 
-def _standby(
-    stack: settings.Settings, server: pulumi.Resource, identity: pulumi.Output[str], password: pulumi.Output[str]
-) -> pulumi.Resource:
-    from infra.local import postgres
+def _container(stack: settings.Settings, docker: settings.Docker, home: Path, password: pulumi.Output[str]) -> _Server:
+    from infra.local import contained, failover
+    from infra.local.container import PostgresContainer, PostgresContainerArgs
+    from infra.local.docker_engine import labels_of
+
+    if failover.under_way(home):
+        raise pulumi.RunError(f"stack {stack.stack} is {failover.UNDER_WAY}: run ./gaia failover to finish it")
+    labels = labels_of(CHECKOUT, stack.stack)
+    args = PostgresContainerArgs(labels=labels, home=home, database=stack.database, docker=docker, password=password)
+    container = PostgresContainer("postgres", args)
+    return _Server(
+        resource=container,
+        identity=container.container_id,
+        host=docker.address,
+        start_timeout_s=docker.start_timeout_s,
+        parameters={"port": str(stack.database.port)},
+        container=container.container_name,
+        standby_id=container.standby_id,
+        pair=contained.of_settings(home, docker, labels).to_note(),
+    )
+
+
+def _standby(stack: settings.Settings, home: Path, server: _Server, password: pulumi.Output[str]) -> pulumi.Resource:
     from infra.local.password import Password
     from infra.local.standby import Standby, StandbyArgs
 
-    if not stack.embedded:
-        raise pulumi.RunError(f"Pulumi.{stack.stack}.yaml: database.replicas: target {stack.target} has no standby")
     return Standby(
         "standby",
         StandbyArgs(
-            server=identity,
-            home=postgres.home_for(CHECKOUT, stack.stack),
+            server=server.identity,
+            home=home,
             database=stack.database,
-            embedded=stack.embedded,
+            start_timeout_s=server.start_timeout_s,
             password=password,
             replication_password=Password("replication-password").value,
+            parameters=server.parameters,
+            address=server.host,
+            container=server.pair,
+            standby=server.standby_id,
         ),
-        opts=pulumi.ResourceOptions(depends_on=[server]),
+        opts=pulumi.ResourceOptions(depends_on=[server.resource]),
     )
 
 

@@ -39,6 +39,8 @@ NAMESPACE = "gaia-db"
 PASSWORD_LENGTH_MIN = 16
 """The source document asks for passwords of at least 16 characters."""
 Kind = Literal["docker", "embedded", "gcp"]
+STANDBY_SUFFIX = "-standby"
+"""What tells the names of a standby's container and volume from its primary's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +130,23 @@ class Docker:
     stop_timeout_s: Positive = 60
     shm_size_mb: Annotated[int, Field(ge=64)] = 256
     start_timeout_s: Positive = 60
+    failovers: Natural = 0
     rotation: Rotation = field(default_factory=Rotation)
+
+    @property
+    def volumes(self) -> tuple[str, str]:
+        """The volume of the primary and the one of its standby: each failover swaps them, as none can be renamed."""
+        first, second = self.volume, f"{self.volume}{STANDBY_SUFFIX}"
+        return (second, first) if self.failovers % 2 else (first, second)
+
+    @property
+    def standby_container(self) -> str:
+        return f"{self.container}{STANDBY_SUFFIX}"
+
+    @property
+    def standby_alias(self) -> str:
+        """The standby's name in the network."""
+        return f"{self.network_alias}{STANDBY_SUFFIX}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,8 +390,6 @@ def _replica_is_possible(settings: Settings) -> str | None:
         return "stack: a name that ends in -standby is the place of another stack's standby; rename the stack file"
     if settings.target == "gcp" and (database.replicas or database.replica_port or database.synchronous):
         return "database.replicas: belongs to local stacks; in Google Cloud each replica stands under gcp.replicas"
-    if settings.target == "docker" and database.replicas:
-        return "database.replicas: target docker has no standby yet; use the embedded server: ./gaia up --stack local"
     if database.synchronous and not database.replicas:
         return "database.synchronous: needs a standby to wait for; set database.replicas to 1 as well"
     if database.replicas and (database.standby_port == database.port or database.standby_port > 65535):

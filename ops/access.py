@@ -16,10 +16,12 @@ from ops.report import Report
 
 if TYPE_CHECKING:
     from engine.stack import Stack
-    from ops.stacks import Login, Logins
+    from ops.stacks import Login
 
 DOCKER_HOST_NAME = "postgres"
 """The database's alias in the Docker network."""
+DOCKER_STANDBY_NAME = "postgres-standby"
+"""Its standby's."""
 DOCKER_PORT = 5432
 
 
@@ -34,7 +36,7 @@ def url(report: Report, *, stack_name: str | None, as_user: str, as_exports: boo
             raise Missing(f"stack {stack.name} has no standby: ./gaia up --set database.replicas=1")
         login = login.reached_at(login.host, logins.pair.port)
     if as_exports:
-        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": logins.identity_key, **_replica(logins)}
+        values = {"DATABASE_URL": login.url, "GAIA_IDENTITY_KEY": logins.identity_key, **_replica(logins.replica)}
         print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
         return
     report.result(login.url, {"ok": True, "stack": stack.name, "user": login.user, "url": login.url})
@@ -132,15 +134,16 @@ def _container_logs(container: str, lines: int, follow: bool) -> int:
 def document_lines(stack: Stack, reader: str) -> list[str]:
     """The variables of the source document. The backend's URL is the app's login; the superuser is the container's."""
     logins = stacks.logins(stack)
-    app, superuser = logins.app, logins.superuser
+    app, replica, superuser = logins.app, logins.replica, logins.superuser
     if reader == "docker":
         if superuser.container is None:
             raise UsageFault(f"stack {stack.name} runs outside Docker: containers can't reach its loopback address")
         app = app.reached_at(DOCKER_HOST_NAME, DOCKER_PORT)
+        replica = replica and replica.reached_at(DOCKER_STANDBY_NAME, DOCKER_PORT)
     variables = {
         "DATABASE_URL": app.url,
         "GAIA_IDENTITY_KEY": logins.identity_key,
-        **_replica(logins),
+        **_replica(replica),
         "POSTGRES_DB": superuser.database,
         "POSTGRES_USER": superuser.user,
         "POSTGRES_PASSWORD": superuser.password,
@@ -150,9 +153,9 @@ def document_lines(stack: Stack, reader: str) -> list[str]:
     return [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
-def _replica(logins: Logins) -> dict[str, str]:
+def _replica(login: Login | None) -> dict[str, str]:
     """Where ``db`` sends what only reads."""
-    return {"DATABASE_REPLICA_URL": logins.replica.url} if logins.replica else {}
+    return {"DATABASE_REPLICA_URL": login.url} if login else {}
 
 
 def _libpq(login: Login) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from engine import locks
@@ -46,9 +47,13 @@ def destroy(report: Report, *, stack_name: str | None, purge: bool, yes: bool) -
 
 def _purge(stack: Stack, settings: Settings) -> None:
     if settings.docker is not None:
-        from infra.local import docker_engine
+        from infra.local import contained, docker_engine, postgres
 
-        docker_engine.remove_volume(settings.docker.volume)
+        for volume in settings.docker.volumes:
+            docker_engine.remove_volume(volume)
+        home = contained.home_for(stack.checkout.root, stack.name)
+        for folder in (home, postgres.standby_home(home)):
+            shutil.rmtree(folder, ignore_errors=True)
     else:
         from infra.local import postgres
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from engine import locks, warm_provider
@@ -16,10 +17,12 @@ from ops.progress import Progress
 from ops.report import Report
 
 if TYPE_CHECKING:
+    from engine.stack import Stack
     from infra.local.failover import Outcome, Outlook
     from infra.local.replication import Pair
     from ops.report import Working
 
+LOOK_EVERY_S = 0.1
 CATCH_UP_S = 60
 CATCH_UP_BYTES = 16 * 1024 * 1024
 """What the old primary may have left to send when it is stopped: it ends once its standby has all."""
@@ -49,10 +52,12 @@ def failover(report: Report, *, stack_name: str | None, yes: bool) -> None:
         else:
             seen = _sure(report, library.outlook(pair), pair, stack.name, yes=yes)
             library.begin(pair, seen)
-        outcome, down_s = _finished(pair, working)
-        report.say(f"  promoted: {_address(pair)} takes writes again after {down_s:.1f} s; {_loss(outcome)}")
-        working.now("making the old primary a standby")
-        stack.run("up", run.run_id, "--refresh", provider=provider, on_event=Progress(working))
+        outage = Outage(pair)
+        outcome = _finished(stack, pair, working)
+        with outage.watched(lambda down_s: report.say(_promoted(pair, outcome, down_s))):
+            working.now("making the old primary a standby")
+            stack.run("up", run.run_id, "--refresh", provider=provider, on_event=Progress(working))
+        down_s = outage.seconds
     document: dict[str, Any] = {
         "ok": True,
         "stack": stack.name,
@@ -103,14 +108,57 @@ def _caught_up(report: Report, pair: Pair) -> None:
         time.sleep(0.5)
 
 
-def _finished(pair: Pair, working: Working) -> tuple[Outcome, float]:
+class Outage:
+    """How long nobody serves at the primary's port: from now on."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.began = time.monotonic()
+        self.seconds = 0.0
+
+    @contextlib.contextmanager
+    def watched(self, tell: Callable[[float], None]) -> Iterator[None]:
+        """Look for its end, and tell of it: an embedded server serves already, containers are being made meanwhile."""
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(tell, done))
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+    def _watch(self, tell: Callable[[float], None], done: threading.Event) -> None:
+        while not self._over():
+            if done.wait(LOOK_EVERY_S):
+                self.seconds = time.monotonic() - self.began
+                return
+        self.seconds = time.monotonic() - self.began
+        tell(self.seconds)
+
+    def _over(self) -> bool:
+        from infra.local import replication
+        from infra.local.errors import NotReachable
+
+        try:
+            replication.session(self.pair, self.pair.primary_port).close()
+        except NotReachable:
+            return False
+        return True
+
+
+def _finished(stack: Stack, pair: Pair, working: Working) -> Outcome:
     from infra.local import failover as library
 
-    began = time.monotonic()
     with _undisturbed():
-        outcome = library.finish(pair.primary.home, working.step)
+        contained = preflight.finish_failover(stack.checkout, stack.name, working.step)
+        outcome = contained or library.finish(pair.primary.home, working.step)
     assert outcome is not None
-    return outcome, time.monotonic() - began
+    return outcome
+
+
+def _promoted(pair: Pair, outcome: Outcome, down_s: float) -> str:
+    return f"  promoted: {_address(pair)} takes writes again after {down_s:.1f} s; {_loss(outcome)}"
 
 
 @contextlib.contextmanager
@@ -137,6 +185,4 @@ def _loss(outcome: Outcome) -> str:
 
 
 def _address(pair: Pair) -> str:
-    from infra.local import postgres
-
-    return f"{postgres.ADDRESS}:{pair.primary_port}"
+    return f"{pair.address}:{pair.primary_port}"

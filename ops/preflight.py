@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ops import stacks
 from ops.exits import Missing, Refused, UsageFault
 
 if TYPE_CHECKING:
+    from docker import DockerClient
+
     from engine.checkout import Checkout
     from engine.stack import Stack
+    from infra.local.failover import Outcome
     from infra.settings import Settings
     from ops.report import Report
 
@@ -66,30 +70,90 @@ def require_place(stack: Stack, settings: Settings, report: Report) -> None:
     """
     if settings.docker is None:
         return
-    from infra.local import docker_engine, ports
+    from infra.local import docker_engine, ports, replication
 
-    docker = settings.docker
+    docker, database = settings.docker, settings.database
     ours = docker_engine.labels_of(stack.checkout.root, stack.name)
-    known = {entry["type"] for entry in stack.deployment().get("resources") or []}
+    known = {_kind_and_name(entry["urn"]) for entry in stack.deployment().get("resources") or []}
+    container, network = "docker:index/container:Container", "docker:index/network:Network"
+    places = [(docker.container, docker.volumes[0], database.port, "database.port")]
+    if database.replicas:
+        places.append((docker.standby_container, docker.volumes[1], database.standby_port, replication.SETTING))
     with contextlib.closing(docker_engine.connect(os.environ)) as client:
-        container = docker_engine.find(client, docker.container)
-        if container is not None and not docker_engine.is_ours(container.labels, ours):
-            raise Refused(
-                f"there is a container {docker.container} that isn't this stack's: remove or rename it, "
-                "or choose another name with --set docker.container=…"
-            )
+        _require_data(stack, settings, client)
+        for name, volume, _, _ in places:
+            _require_ours(client, name, volume, ours)
         removed = docker_engine.remove_unknown(
             client,
-            container=None if "docker:index/container:Container" in known else docker.container,
-            network=None if "docker:index/network:Network" in known else docker.network,
+            container=None if (container, "postgres") in known else docker.container,
+            network=None if (network, "postgres-network") in known else docker.network,
             ours=ours,
+            standby=None if (container, "postgres-standby") in known else docker.standby_container,
         )
         for what in removed:
             report.say(f"{what} was made by a run that ended before it noted it: removed, to be made again")
-        published_by = docker_engine.publisher(client, settings.database.port)
-    if published_by != docker.container:
-        named = f"container {published_by}" if published_by else None
-        ports.require_free(docker.address, settings.database.port, holder_name=named)
+        for name, _, port, setting in places:
+            published_by = docker_engine.publisher(client, port)
+            if published_by != name:
+                named = f"container {published_by}" if published_by else None
+                ports.require_free(docker.address, port, holder_name=named, setting=setting)
+
+
+def _kind_and_name(urn: str) -> tuple[str, str]:
+    *_, kinds, name = urn.split("::")
+    return kinds.rpartition("$")[2], name
+
+
+def _require_ours(client: DockerClient, name: str, volume: str, ours: Mapping[str, str]) -> None:
+    from infra.local import docker_engine
+
+    found = docker_engine.find(client, name)
+    if found is None:
+        return
+    if not docker_engine.is_ours(found.labels, ours):
+        raise Refused(
+            f"there is a container {name} that isn't this stack's: remove or rename it, "
+            "or choose another name with --set docker.container=…"
+        )
+    # Its volume would get a second server before the first one is gone.
+    if (has := docker_engine.mounted(found)) != volume:
+        raise Refused(
+            f"docker.failovers: container {name} has its data in volume {has}, and would get {volume}: put back what "
+            "it was; only ./gaia failover changes it"
+        )
+
+
+def _require_data(stack: Stack, settings: Settings, client: DockerClient) -> None:
+    """Never make an empty database beside a standby that has the last one's."""
+    from infra.local import contained, docker_engine, replication
+
+    assert settings.docker is not None
+    primary, standby = settings.docker.volumes
+    home = contained.of_settings(contained.home_for(stack.checkout.root, stack.name), settings.docker, {}).beside()
+    lost = not docker_engine.has_volume(client, primary) and docker_engine.has_volume(client, standby)
+    if lost and replication.follows(home) is not None:
+        raise Refused(
+            f"volume {primary} is gone, but its standby has the database: run ./gaia failover, "
+            "or give both up with ./gaia destroy --purge"
+        )
+
+
+def finish_failover(checkout: Checkout, name: str, say: Callable[[str], None]) -> Outcome | None:
+    """Finish what a failover of containers left; the embedded server's provider does so itself. None if it left none.
+
+    Its last step is a setting: whoever asks for the settings does so after this.
+    """
+    from engine import working_copy
+    from infra.local import contained, failover
+
+    def repoint(volume: str) -> None:
+        docker = stacks.read_settings(checkout, name).docker
+        if docker is not None and docker.volumes[0] != volume:
+            working_copy.set_values(checkout, name, [("docker.failovers", str(docker.failovers + 1))])
+
+    if stacks.read_settings(checkout, name).docker is None:
+        return None
+    return failover.finish(contained.home_for(checkout.root, name), say, repoint)
 
 
 def settle(stack: Stack, run_id: str, report: Report) -> None:
@@ -122,7 +186,8 @@ def require_same_database(stack: Stack, settings: Settings) -> None:
         return
     outputs = live.get("outputs") or {}
     target = "docker" if outputs.get("container") else "embedded"
-    volume = next((entry["outputs"]["name"] for entry in resources if entry["type"].endswith("volume:Volume")), None)
+    volumes = [entry["outputs"]["name"] for entry in resources if entry["type"].endswith("volume:Volume")]
+    kept = settings.docker and all(volume in settings.docker.volumes for volume in volumes)
     wanted = {
         "target": settings.target,
         "database.name": settings.database.name,
@@ -133,7 +198,7 @@ def require_same_database(stack: Stack, settings: Settings) -> None:
         "target": target,
         "database.name": outputs.get("database"),
         "database.user": outputs.get("superuser"),
-        "docker.volume": volume,
+        "docker.volume": settings.docker.volume if settings.docker and kept else next(iter(volumes), None),
     }
     for key, value in wanted.items():
         if there[key] != value:

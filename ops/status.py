@@ -58,8 +58,10 @@ def _server(checkout: places.Checkout, settings: Settings) -> str:
 
     try:
         if settings.docker is not None:
-            from infra.local import docker_engine
+            from infra.local import contained, docker_engine, failover
 
+            if failover.under_way(contained.home_for(checkout.root, settings.stack)):
+                return failover.UNDER_WAY
             client = docker_engine.connect()
             found = docker_engine.find(client, settings.docker.container)
             client.close()
@@ -97,12 +99,12 @@ def _database(stack: Stack) -> dict[str, Any]:
 
 
 def _standby(pair: Pair) -> dict[str, Any]:
-    from infra.local import postgres, replication
+    from infra.local import replication
 
     seen = replication.look(pair)
     return {
         "status": seen.status,
-        "address": f"{postgres.ADDRESS}:{pair.port}",
+        "address": f"{pair.address}:{pair.port}",
         "synchronous": pair.synchronous,
         "lag_bytes": seen.lag_bytes,
         "lag_s": seen.lag_s,

@@ -60,7 +60,7 @@ def bring_up(
         report.working("settings") as working,
         locks.held(checkout, name, command, report.say) as run,
         warm_provider.started(checkout.root, run.run_id, os.environ) as provider,
-        chosen as settings,
+        _after_failover(checkout, name, report, chosen) as settings,
     ):
         stack = stacks.with_engine(checkout, name, report.long)
         if restore_state:
@@ -79,6 +79,16 @@ def bring_up(
         working.now("starting the engine")
         summary = stack.run("up", run.run_id, "--refresh", provider=provider, on_event=Progress(working))
     return stack, settings, summary
+
+
+@contextlib.contextmanager
+def _after_failover(
+    checkout: Checkout, name: str, report: Report, chosen: AbstractContextManager[Settings]
+) -> Iterator[Settings]:
+    if preflight.finish_failover(checkout, name, report.say):
+        report.say("finished the failover that was interrupted")
+    with chosen as settings:
+        yield settings
 
 
 def _renew_files(report: Report, stack: Stack, summary: Summary) -> None:

@@ -52,6 +52,8 @@ def verify(report: Report, *, stack_name: str | None) -> int:
         checks.append(_standby(logins.pair))
     if settings.docker is not None:
         checks.append(_container(settings.docker.container))
+        if logins.pair is not None:
+            checks.append(_container(settings.docker.standby_container))
     checks.append(drill.check(place_of(None)))
     return tell(report, stack.name, checks)
 

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,25 @@ def ports() -> tuple[int, int]:
     return (first, second) if first != second else ports()
 
 
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPair(Pair):
+    """A pair of embedded servers."""
+
+    primary: postgres.Server
+
+    @property
+    def standby(self) -> postgres.Server:
+        return self.primary.beside()
+
+
 @contextlib.contextmanager
-def paired(*, synchronous: bool = False) -> Iterator[Pair]:
+def paired(*, synchronous: bool = False) -> Iterator[EmbeddedPair]:
     """A primary with a table ``t (id int primary key)``, and a standby that streams."""
     folder = Path(tempfile.mkdtemp(prefix="gaia-pair-"))
     folder.chmod(0o711)
     port, standby_port = ports()
     fixed = {"listen_addresses": postgres.ADDRESS, "unix_socket_directories": "", "wal_log_hints": "on", **FAST}
-    pair = Pair(
+    pair = EmbeddedPair(
         primary=postgres.locate(folder / "data" / "local"),
         superuser=SUPERUSER,
         password=secrets.token_hex(16),
@@ -62,7 +73,7 @@ def paired(*, synchronous: bool = False) -> Iterator[Pair]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def create(pair: Pair) -> None:
+def create(pair: EmbeddedPair) -> None:
     """Make the primary, or take it over."""
     postgres.create(
         pair.primary,
@@ -116,7 +127,7 @@ def caught_up(pair: Pair) -> None:
         time.sleep(0.05)
 
 
-def changed(pair: Pair, **parameters: str) -> Pair:
+def changed(pair: EmbeddedPair, **parameters: str) -> EmbeddedPair:
     """The same servers with other parameters."""
     return replace(
         pair,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 STACK_LABEL = "gaia.stack"
 CHECKOUT_LABEL = "gaia.checkout"
+ASIDE_LABEL = "gaia.aside"
+"""Of a container that works on a volume for a moment."""
+ASIDE_TIMEOUT_S = 24 * 3600
 DATA = "/var/lib/postgresql/data"
 """Where the container has its volume."""
 PING_TIMEOUT_S = 5
@@ -116,20 +120,28 @@ def is_ours(labels: Mapping[str, str] | None, ours: Mapping[str, str]) -> bool:
 
 
 def remove_unknown(
-    client: DockerClient, *, container: str | None, network: str | None, ours: Mapping[str, str]
+    client: DockerClient,
+    *,
+    container: str | None,
+    network: str | None,
+    ours: Mapping[str, str],
+    standby: str | None = None,
 ) -> list[str]:
-    """Remove the container and the network that were made by this stack, and return their names.
+    """Remove the containers and the network that were made by this stack, and return their names.
 
     For what a run made that was killed before it noted it, or whose state is lost: Docker would refuse a second one.
     No data goes: that is in the volume, which a second create takes over as it is.
     """
     removed = []
-    found = find(client, container) if container else None
-    if found is not None and is_ours(found.labels, ours):
-        _let_it_begin(found)
+    for name in (standby, container):
+        found = find(client, name) if name else None
+        if found is None or not is_ours(found.labels, ours):
+            continue
+        if name == container:
+            _let_it_begin(found)
         found.stop()
         found.remove()
-        removed.append(f"container {container}")
+        removed.append(f"container {name}")
     for candidate in client.networks.list(names=[network]) if network else []:
         if candidate.name == network and is_ours(candidate.attrs["Labels"], ours):
             candidate.remove()
@@ -153,12 +165,40 @@ def _let_it_begin(container: Container) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
+def end_asides(client: DockerClient, volume: str) -> None:
+    """Wait for what a run that was killed still has at work on a volume, and clear it away."""
+    from docker.errors import NotFound
+
+    there: dict[str, str | list[str] | bool] = {"volume": volume, "label": ASIDE_LABEL}
+    for container in client.containers.list(all=True, filters=there, ignore_removed=True):
+        with contextlib.suppress(NotFound):
+            container.wait(timeout=ASIDE_TIMEOUT_S)
+            container.remove(force=True)
+
+
+def mounted(container: Container) -> str | None:
+    """The volume that a container has its data in."""
+    return next((each.get("Name") for each in container.attrs["Mounts"] if each["Destination"] == DATA), None)
+
+
+def has_volume(client: DockerClient, name: str) -> bool:
+    """Whether there is a volume of this name."""
+    from docker.errors import NotFound
+
+    try:
+        client.volumes.get(name)
+    except NotFound:
+        return False
+    return True
+
+
 def remove_volume(name: str) -> None:
     """Remove a volume and all that is in it; nothing happens where it is gone already."""
     from docker.errors import APIError, NotFound
 
     client = connect()
     try:
+        end_asides(client, name)
         client.volumes.get(name).remove()
     except NotFound:
         pass

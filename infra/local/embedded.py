@@ -133,6 +133,7 @@ class EmbeddedServer(Resource, module="gaia", name="EmbeddedServer"):
 def parameters(database: Database) -> dict[str, str]:
     """The server parameters as PostgreSQL's configuration file takes them, all as text."""
     from infra.local import postgres
+    from infra.local.replication import replicated
 
     tuning = asdict(database.tuning)
     if sys.platform == "darwin":
@@ -146,9 +147,7 @@ def parameters(database: Database) -> dict[str, str]:
         "log_timezone": "UTC",
         "log_line_prefix": "%m [%p] %q%u@%d ",
     }
-    # What a former primary needs to be rewound, and the bound on what a lost standby may keep on the disk.
-    replicated = {"wal_log_hints": "on", "max_slot_wal_keep_size": "2GB"} if database.replicas else {}
-    return {name: str(value) for name, value in {**tuning, **fixed, **replicated}.items()}
+    return {name: str(value) for name, value in {**tuning, **fixed, **replicated(database)}.items()}
 
 
 def _settle(server: postgres.Server) -> None:

@@ -1,7 +1,8 @@
-"""A failover on one machine: the primary is fenced, its standby promoted, and the two swap their folders and ports.
+"""A failover on one machine: the primary is fenced, its standby promoted, and the two swap their places.
 
-What is under way stands in a file in the primary's folder until all is done, so whoever comes next, another failover
-or ``up``, goes on where a killed one stopped. The fence is a file in the old primary's data: whoever starts that
+Embedded servers swap their folders; containers their volumes, by a setting, as a volume can't be renamed. What is under
+way stands in a file in the primary's folder until all is done, so whoever comes next, another failover or ``up``, goes
+on where a killed one stopped. The fence is a file in the old primary's data: whoever starts that
 server, it starts as a standby and takes no writes. A machine that can't be reached is not modelled: both are here.
 """
 
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import postgres, replication
+from infra.local.contained import ContainedServer
 from infra.local.errors import NotReachable, ServerFailed
-from infra.local.replication import SIGNAL, Pair
+from infra.local.replication import SIGNAL, Node, Pair
 
+JOURNAL = "failover.json"
 UNDER_WAY = "in the middle of a failover"
 """A server's status, then."""
 STOP_TIMEOUT_S = 60
@@ -25,6 +28,8 @@ HUNG_TIMEOUT_S = 5
 """For a primary that doesn't answer: it won't end by itself either."""
 SEGMENT_BYTES = 16 * 1024 * 1024
 Say = Callable[[str], None]
+Repoint = Callable[[str], None]
+"""Has the containers' settings name this volume as the primary's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +58,13 @@ class Outcome:
 
 def outlook(pair: Pair) -> Outlook:
     """Look, without changing anything but starting a standby that is stopped."""
-    status, mark = postgres.status(pair.primary), replication.follows(pair.standby)
+    status, mark = pair.primary.status(), replication.follows(pair.standby)
     if status == "running" and not _answers(pair):
         status = "not answering"
-    ready = mark is not None and postgres.status(pair.standby) != "absent"
+    ready = mark is not None and pair.standby.status() != "absent"
     ahead = 0 if status == "running" else None
     if status == "stopped" and ready:
-        postgres.start(pair.standby, port=pair.port, timeout_s=pair.timeout_s, setting=replication.SETTING)
+        pair.standby.start(port=pair.port, timeout_s=pair.timeout_s, setting=replication.SETTING)
         ahead = _beyond(pair.primary, _received(pair), _timeline(pair.primary))
     return Outlook(primary=status, ready=ready, synchronous=bool((mark or {}).get("synchronous")), ahead_bytes=ahead)
 
@@ -71,7 +76,7 @@ def under_way(home: Path) -> bool:
 
 def begin(pair: Pair, seen: Outlook) -> None:
     """Note what is about to be done. From here on ``finish`` is all there is."""
-    notes = {
+    notes: dict[str, Any] = {
         "step": "fence",
         "synchronous": seen.synchronous,
         "primary": dict(pair.primary_parameters),
@@ -79,53 +84,61 @@ def begin(pair: Pair, seen: Outlook) -> None:
         "timeout_s": pair.timeout_s,
         "stop_timeout_s": HUNG_TIMEOUT_S if seen.primary == "not answering" else STOP_TIMEOUT_S,
     }
-    postgres.write_as(pair.primary, _journal(pair.primary.home), json.dumps(notes))
+    if isinstance(pair.primary, ContainedServer):
+        notes["container"] = pair.primary.to_note()
+    _note(pair.primary, notes)
 
 
-def finish(home: Path, say: Say = lambda _line: None) -> Outcome | None:
+def finish(home: Path, say: Say = lambda _line: None, repoint: Repoint | None = None) -> Outcome | None:
     """Carry a failover that was begun to its end, from wherever it stands; None where none was.
 
-    Raises ``PortTaken``, ``ServerFailed``; it can be called again then.
+    Containers are left for ``up`` to make anew, by the settings that ``repoint`` changed. Raises ``PortTaken``,
+    ``ServerFailed``, ``ContainerFailed``; it can be called again then.
     """
     try:
         notes = json.loads(_journal(home).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    old = _server(home, beside=postgres.standby_home(home))
-    new = postgres.beside(old)
+    old = _primary(home, notes)
     if notes["step"] == "fence":
         say("fencing the old primary")
-        _fence(old, notes["stop_timeout_s"])
+        old.fence(timeout_s=notes["stop_timeout_s"])  # a clean end waits until the standby has all
         _note(old, notes, step="promote")
-    if not _swapped(old):
-        say("promoting the standby")
-        _promote(new, notes)
-        postgres.stop(new, timeout_s=STOP_TIMEOUT_S)
-        replication.forget(new)
-        _swap(old, new)
-    say(f"starting it at port {notes['primary']['port']}")
-    _serve(old, notes)
-    lost = _lost(primary=old, former=new)
+    lost = _contained(old, notes, say, repoint) if isinstance(old, ContainedServer) else _embedded(old, notes, say)
     _journal(home).unlink()
     return Outcome(lost_bytes=lost, synchronous=notes["synchronous"])
 
 
-def _fence(primary: postgres.Server, timeout_s: int) -> None:
-    """End the old primary, by which the standby gets all it has, and never let it take writes again."""
-    postgres.stop(primary, timeout_s=timeout_s)
-    postgres.end_strays(primary)
-    if primary.data.exists():
-        postgres.end_orphans(primary)
-        postgres.write_as(primary, primary.data / SIGNAL, "")
+def _embedded(old: postgres.Server, notes: dict[str, Any], say: Say) -> int | None:
+    new = old.beside()
+    if not _swapped(old):
+        _promote(new, notes, say)
+        _swap(old, new)
+    say(f"starting it at port {notes['primary']['port']}")
+    _serve(old, notes)
+    return _lost(primary=old, former=new)
 
 
-def _promote(standby: postgres.Server, notes: dict[str, Any]) -> None:
-    if not (standby.data / SIGNAL).exists():
-        return  # done already
-    timeout_s = notes["timeout_s"]
-    port = int(notes["standby"]["port"])
-    postgres.start(standby, port=port, timeout_s=timeout_s, setting=replication.SETTING)
-    postgres.run(standby, "pg_ctl", "promote", "-D", standby.data, "-w", "-t", str(timeout_s), "-s")
+def _contained(old: ContainedServer, notes: dict[str, Any], say: Say, repoint: Repoint | None) -> int | None:
+    new = old.beside()
+    if repoint is None:
+        raise ServerFailed("a failover was interrupted: run ./gaia failover to finish it")
+    if notes["step"] == "promote":
+        _promote(new, notes, say)
+        new.write(postgres.REPLICATION_CONF, replication.synchronous_line(""))
+        notes["lost_bytes"] = _lost(primary=new, former=old)
+        _note(old, notes, step="swap")
+    for server in (old, new):
+        server.discard()
+    repoint(new.volume)
+    return notes["lost_bytes"]
+
+
+def _promote(standby: Node, notes: dict[str, Any], say: Say) -> None:
+    say("promoting the standby")
+    standby.promote(port=int(notes["standby"]["port"]), timeout_s=notes["timeout_s"], setting=replication.SETTING)
+    standby.stop(timeout_s=STOP_TIMEOUT_S)
+    replication.forget(standby)
 
 
 def _swapped(primary: postgres.Server) -> bool:
@@ -153,25 +166,24 @@ def _serve(primary: postgres.Server, notes: dict[str, Any]) -> None:
     postgres.start(primary, port=int(notes["primary"]["port"]), timeout_s=notes["timeout_s"])
 
 
-def _lost(*, primary: postgres.Server, former: postgres.Server) -> int | None:
+def _lost(*, primary: Node, former: Node) -> int | None:
     """How much the former primary had written after the point where the new one went its own way."""
-    timeline = _timeline(primary)
-    history = primary.data / "pg_wal" / f"{timeline:08X}.history"
-    if not former.data.exists():
+    if former.status() == "absent":
         return None
+    history = primary.read(f"pg_wal/{_timeline(primary):08X}.history")
     try:
-        before, fork, *_ = history.read_text(encoding="utf-8").splitlines()[-1].split("\t")
-    except (OSError, ValueError, IndexError):
+        before, fork, *_ = (history or "").splitlines()[-1].split("\t")
+    except (ValueError, IndexError):
         return None
     return _beyond(former, fork, int(before))
 
 
-def _beyond(server: postgres.Server, lsn: str, timeline: int) -> int | None:
+def _beyond(server: Node, lsn: str, timeline: int) -> int | None:
     """How many bytes of log a stopped server has from ``lsn`` on; None where its log can't be read there."""
-    log = server.data / "pg_wal"
-    if not log.exists():
+    if server.status() == "absent":
         return None
-    said = postgres.run(server, "pg_waldump", "-q", "-p", log, "-t", str(timeline), "-s", lsn, check=False).stderr
+    log = server.data / "pg_wal"
+    said = server.run("pg_waldump", "-q", "-p", log, "-t", str(timeline), "-s", lsn, check=False).stderr
     return log_end(said, lsn)
 
 
@@ -203,11 +215,11 @@ def _received(pair: Pair) -> str:
     return str(row[0])
 
 
-def _timeline(server: postgres.Server) -> int:
-    said = postgres.run(server, "pg_controldata", "-D", server.data).stdout
+def _timeline(server: Node) -> int:
+    said = server.run("pg_controldata", "-D", server.data).stdout
     found = re.search(r"Latest checkpoint's TimeLineID: +(\d+)", said)
     if found is None:
-        raise ServerFailed(f"pg_controldata says nothing of {server.data}'s timeline: the data is damaged")
+        raise ServerFailed(f"pg_controldata says nothing of {server.place}'s timeline: the data is damaged")
     return int(found[1])
 
 
@@ -216,16 +228,19 @@ def _number(lsn: str) -> int:
     return (int(high, 16) << 32) + int(low, 16)
 
 
-def _server(home: Path, *, beside: Path) -> postgres.Server:
+def _primary(home: Path, notes: dict[str, Any]) -> Node:
     """The primary as its data's owner runs it, wherever the data is just now."""
+    if container := notes.get("container"):
+        return ContainedServer.noted(home, container)
+    beside = postgres.standby_home(home)
     there = next((each for each in (home, beside) if (each / "data").exists()), home)
     return postgres.Server(**{**vars(postgres.locate(there)), "home": home})
 
 
-def _note(primary: postgres.Server, notes: dict[str, Any], **changes: str) -> None:
+def _note(primary: Node, notes: dict[str, Any], **changes: str) -> None:
     notes |= changes
-    postgres.write_as(primary, _journal(primary.home), json.dumps(notes))
+    primary.note(JOURNAL, json.dumps(notes))
 
 
 def _journal(home: Path) -> Path:
-    return home / "failover.json"
+    return home / JOURNAL

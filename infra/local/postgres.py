@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -46,6 +46,8 @@ INITDB_FLAGS = ("--encoding=UTF8", "--lc-collate=C", f"--lc-ctype={LC_CTYPE}", "
 # https://www.postgresql.org/docs/16/view-pg-settings.html, context "postmaster", as far as we set them.
 RESTART_PARAMETERS = frozenset({"port", "listen_addresses", "shared_buffers", "max_connections", "wal_log_hints"})
 
+STANDBY_SIGNAL = "standby.signal"
+"""With this file in its data a server starts as a standby, whoever starts it."""
 REPLICATION_CONF = "gaia-replication.conf"
 """What a server does as a primary with a standby, or as that standby: ``infra.local.replication`` writes it."""
 
@@ -73,6 +75,113 @@ class Server:
     @property
     def log(self) -> Path:
         return self.home / "server.log"
+
+    # What follows is what a pair of servers is made of: ``infra.local.contained`` has the same, for a container.
+
+    @property
+    def place(self) -> str:
+        """Its data, in a sentence."""
+        return str(self.data)
+
+    @property
+    def passfile(self) -> str:
+        """Where the server has its password for its primary."""
+        return str(self.home / "replication.pass")
+
+    def beside(self) -> Server:
+        """Its standby."""
+        return beside(self)
+
+    def status(self) -> str:
+        """``running``, ``stopped`` or ``absent``."""
+        return status(self)
+
+    def start(self, *, port: int, timeout_s: int, setting: str) -> None:
+        """Start it unless it runs."""
+        start(self, port=port, timeout_s=timeout_s, setting=setting)
+
+    def stop(self, *, timeout_s: int = STOP_TIMEOUT_S) -> None:
+        """End it, if it runs."""
+        stop(self, timeout_s=timeout_s)
+
+    def quiet(self) -> None:
+        """End it, and whatever else works on its data."""
+        stop(self)
+        end_orphans(self)
+
+    def fence(self, *, timeout_s: int) -> None:
+        """End it, and never let it take writes again, whoever starts it."""
+        stop(self, timeout_s=timeout_s)
+        end_strays(self)
+        if self.data.exists():
+            end_orphans(self)
+            self.write(STANDBY_SIGNAL, "")
+
+    def promote(self, *, port: int, timeout_s: int, setting: str) -> None:
+        """Have a standby take writes, unless it does already."""
+        if self.read(STANDBY_SIGNAL) is None:
+            return
+        start(self, port=port, timeout_s=timeout_s, setting=setting)
+        run(self, "pg_ctl", "promote", "-D", self.data, "-w", "-t", str(timeout_s), "-s")
+
+    def identity(self) -> str:
+        """The data's system identifier."""
+        return identity(self)
+
+    def configure(self, parameters: Mapping[str, Any]) -> None:
+        """Give it its parameters, and say who may log in."""
+        configure(self, parameters)
+
+    def run(
+        self,
+        program: str,
+        *arguments: str | PurePath,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run one of PostgreSQL's programs as the server's user."""
+        return run(self, program, *arguments, environment=environment, check=check)
+
+    def copy(self, *flags: str, environment: Mapping[str, str]) -> None:
+        """Make the data anew with ``pg_basebackup``; it gets its final name when it is whole."""
+        make_home(self)
+        fresh = self.home / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        run(self, "pg_basebackup", "--pgdata", fresh, *flags, environment=environment)
+        shutil.rmtree(self.data, ignore_errors=True)
+        fresh.rename(self.data)
+
+    def read(self, name: str) -> str | None:
+        """A file of the data; None where there is none."""
+        try:
+            return (self.data / name).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the data, whole or not at all."""
+        write_as(self, self.data / name, text)
+
+    def write_passfile(self, text: str) -> None:
+        """Write the file of ``passfile``."""
+        write_as(self, Path(self.passfile), text)
+
+    def delete(self, name: str) -> None:
+        """Remove a file or folder of the data, if it is there."""
+        path = self.data / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def note(self, name: str, text: str) -> None:
+        """Write a file beside the data."""
+        make_home(self)
+        write_as(self, self.home / name, text)
+
+    def remove(self) -> None:
+        """End it, and remove its data for good."""
+        remove(self)
 
 
 def locate(home: Path) -> Server:
@@ -456,7 +565,7 @@ def _log_tail(server: Server, lines: int = 20) -> str:
 def run(
     server: Server,
     program: str,
-    *arguments: str | Path,
+    *arguments: str | PurePath,
     environment: Mapping[str, str] = MappingProxyType({}),
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
@@ -476,9 +585,9 @@ def run(
     return done
 
 
-def _command(server: Server, program: str, *arguments: str | Path) -> list[str | Path]:
+def _command(server: Server, program: str, *arguments: str | PurePath) -> list[str | PurePath]:
     """How to start one of PostgreSQL's programs as the server's user."""
-    command = [server.binaries / program, *arguments]
+    command: list[str | PurePath] = [server.binaries / program, *arguments]
     if not server.user:
         return command
     entry = pwd.getpwnam(server.user)

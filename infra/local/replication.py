@@ -1,4 +1,4 @@
-"""The standby of an embedded server: made by a base backup, kept by a slot, mended by rewinding it or by a new copy.
+"""The standby of a local server: made by a base backup, kept by a slot, mended by rewinding it or by a new copy.
 
 A mark beside its data says that it follows its primary, and whether commits wait for it. Without the mark its data may
 be anything: what a failover left, half a rewind. It is then never promoted, only mended.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.local import postgres
+from infra.local import contained, postgres
+from infra.local.contained import ContainedServer
 from infra.local.errors import DataDirectoryError, NotReachable, ServerFailed
 from migrations import scram
 from migrations.connection import one_sentence
@@ -23,14 +23,19 @@ from migrations.connection import one_sentence
 if TYPE_CHECKING:
     import psycopg
 
+    from infra.settings import Database
+
     Connection = psycopg.Connection[tuple[Any, ...]]
 
+Node = postgres.Server | ContainedServer
+"""One of the two: from the environment's binaries, or in a container."""
 USER = "gaia_replication"
 """The login that the standby copies with. It exists where there is a standby, and may do nothing else."""
 NAME = "gaia_standby"
 """The standby's name for its primary, and its slot's."""
-SIGNAL = "standby.signal"
-"""With this file in its data a server starts as a standby, whoever starts it."""
+SIGNAL = postgres.STANDBY_SIGNAL
+MARK = "follows.json"
+"""The mark's file, beside the standby's data."""
 SETTING = "database.replica_port"
 CONNECT_TIMEOUT_S = 5
 STILL_S = 10
@@ -43,7 +48,7 @@ LOOK_EVERY_S = 0.05
 class Pair:
     """A primary and its standby."""
 
-    primary: postgres.Server
+    primary: Node
     superuser: str
     password: str = field(repr=False)
     replication_password: str = field(repr=False)
@@ -54,10 +59,19 @@ class Pair:
     """Whether a commit waits until the standby has it on its disk."""
     timeout_s: int
     """How long either may take to start."""
+    address: str = postgres.ADDRESS
+    """Where both are reached from this machine."""
 
     @property
-    def standby(self) -> postgres.Server:
-        return postgres.beside(self.primary)
+    def standby(self) -> Node:
+        return self.primary.beside()
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Where the standby reaches its primary."""
+        if isinstance(self.primary, ContainedServer):
+            return {"host": self.primary.container, "port": contained.INTERNAL_PORT}
+        return {"host": self.address, "port": self.primary_port}
 
     @property
     def primary_port(self) -> int:
@@ -71,8 +85,9 @@ class Pair:
 
 def pair_of(standby: Mapping[str, Any]) -> Pair:
     """The servers that the properties of a ``Standby`` speak of."""
+    home, container = Path(standby["home"]), standby.get("container")
     return Pair(
-        primary=postgres.locate(Path(standby["home"])),
+        primary=ContainedServer.noted(home, container) if container else postgres.locate(home),
         superuser=standby["superuser"],
         password=standby["password"],
         replication_password=standby["replication_password"],
@@ -80,6 +95,7 @@ def pair_of(standby: Mapping[str, Any]) -> Pair:
         parameters=standby["parameters"],
         synchronous=standby["synchronous"],
         timeout_s=int(standby["start_timeout_s"]),
+        address=standby.get("address") or postgres.ADDRESS,
     )
 
 
@@ -93,6 +109,11 @@ class Seen:
     """What the primary has written and the standby doesn't show yet."""
     lag_s: float | None = None
     """For how long; None where nothing was written lately."""
+
+
+def replicated(database: Database) -> dict[str, str]:
+    """What a former primary needs to be rewound, and the bound on what a lost standby may keep on the disk."""
+    return {"wal_log_hints": "on", "max_slot_wal_keep_size": "2GB"} if database.replicas else {}
 
 
 def follow(pair: Pair) -> None:
@@ -119,13 +140,13 @@ def leave(pair: Pair) -> None:
         primary = session(pair, pair.primary_port)
     except NotReachable:
         # `up` mends the primary before it takes a standby away; only a `destroy` finds one that doesn't answer.
-        postgres.stop(pair.primary)
+        pair.primary.stop()
         _leave_stopped(pair)
         return
     with primary:
         _asynchronous(primary, pair)
         copied = copied and _same_database(pair)
-        postgres.stop(pair.standby)
+        pair.standby.stop()
         primary.execute(
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = %s", [NAME]
         )
@@ -133,12 +154,12 @@ def leave(pair: Pair) -> None:
         with contextlib.suppress(psycopg.errors.DependentObjectsStillExist):  # somebody granted it something
             primary.execute(f"DROP ROLE IF EXISTS {USER}".encode())
     if copied:
-        postgres.remove(pair.standby)
+        pair.standby.remove()
 
 
 def look(pair: Pair) -> Seen:
     """Look at the standby from both sides. A connection that was just cut gets a moment to come back."""
-    if (status := postgres.status(pair.standby)) != "running":
+    if (status := pair.standby.status()) != "running":
         return Seen(status=status)
     deadline = time.monotonic() + RECONNECT_S
     try:
@@ -150,7 +171,7 @@ def look(pair: Pair) -> Seen:
         return Seen(status="waiting for its primary")
 
 
-def follows(standby: postgres.Server) -> dict[str, bool] | None:
+def follows(standby: Node) -> dict[str, bool] | None:
     """What the mark says; None where the standby isn't known to follow its primary."""
     try:
         mark = json.loads(_mark(standby).read_text(encoding="utf-8"))
@@ -159,7 +180,7 @@ def follows(standby: postgres.Server) -> dict[str, bool] | None:
     return mark if isinstance(mark, dict) else None
 
 
-def forget(standby: postgres.Server) -> None:
+def forget(standby: Node) -> None:
     """Take the mark away: the data may no longer be what it says."""
     _mark(standby).unlink(missing_ok=True)
 
@@ -170,7 +191,7 @@ def session(pair: Pair, port: int) -> Connection:
 
     try:
         return psycopg.connect(
-            host=postgres.ADDRESS,
+            host=pair.address,
             port=port,
             user=pair.superuser,
             password=pair.password,
@@ -183,7 +204,7 @@ def session(pair: Pair, port: int) -> Connection:
     except psycopg.OperationalError as error:
         said = one_sentence(str(error))
         raise NotReachable(
-            f"PostgreSQL at {postgres.ADDRESS}:{port} gave no answer ({said}): look at ./gaia logs"
+            f"PostgreSQL at {pair.address}:{port} gave no answer ({said}): look at ./gaia logs"
         ) from None
 
 
@@ -201,7 +222,7 @@ def _seen(primary: Connection, pair: Pair) -> Seen:
 
 
 def _allow(primary: Connection, pair: Pair) -> None:
-    """A login for the standby, its password in a file that only the server's user may read, and its configuration."""
+    """A login for the standby, and a primary that lets it in."""
     from migrations import roles
 
     row = primary.execute(
@@ -213,11 +234,9 @@ def _allow(primary: Connection, pair: Pair) -> None:
             verb = "CREATE" if row is None else "ALTER"
             verifier = scram.verifier(pair.replication_password)
             primary.execute(f"{verb} ROLE {USER} LOGIN REPLICATION PASSWORD '{verifier}'".encode())
-    postgres.make_home(pair.standby)
-    password = pair.replication_password.replace("\\", "\\\\").replace(":", "\\:")
-    postgres.write_as(pair.standby, _passfile(pair), f"*:*:*:{USER}:{password}\n")
     # A server that was configured before there were standbys doesn't read the file about them.
-    postgres.configure(pair.primary, pair.primary_parameters)
+    pair.primary.configure(pair.primary_parameters)
+    primary.execute("SELECT pg_reload_conf()")
 
 
 def _keep_log(primary: Connection) -> bool:
@@ -243,16 +262,16 @@ def _drop_slot(connection: Connection) -> bool:
 def _resumed(primary: Connection, pair: Pair) -> bool:
     """Whether a standby that followed before does so again, with today's parameters."""
     standby = pair.standby
-    if follows(standby) is None or not (standby.data / SIGNAL).exists():
+    if follows(standby) is None or standby.read(SIGNAL) is None:
         return False
     before = _configuration(standby)
     _configure(pair)
-    if _configuration(standby) != before and postgres.status(standby) == "running":
+    if _configuration(standby) != before and standby.status() == "running":
         # A standby starts with fewer connections only once it has seen that its primary has fewer.
         _streams(primary, replayed=True)
-        postgres.stop(standby)
+        standby.stop()
     try:
-        postgres.start(standby, port=pair.port, timeout_s=pair.timeout_s, setting=SETTING)
+        standby.start(port=pair.port, timeout_s=pair.timeout_s, setting=SETTING)
     except ServerFailed:
         return False
     return _streams(primary)
@@ -261,19 +280,18 @@ def _resumed(primary: Connection, pair: Pair) -> bool:
 def _make(primary: Connection, pair: Pair, *, lost: bool) -> None:
     """Make the standby's data, or make it its primary's again."""
     standby = pair.standby
-    there = postgres.status(standby) != "absent"
+    there = standby.status() != "absent"
     if there and not _same_database(pair):
         raise DataDirectoryError(
-            f"{standby.data} holds another database, perhaps the last good copy of one that was lost: "
+            f"{standby.place} holds another database, perhaps the last good copy of one that was lost: "
             "move it away, then run ./gaia up again"
         )
     forget(standby)
     _asynchronous(primary, pair)
-    postgres.stop(standby)
-    postgres.end_orphans(standby)
+    standby.quiet()
     if there and not lost and _rewound(pair) and _started(primary, pair):
         return
-    postgres.stop(standby)
+    standby.stop()
     _copied(pair)
     if not _started(primary, pair):
         raise ServerFailed(f"the standby doesn't follow its primary; look at {standby.log}, then run ./gaia up again")
@@ -282,7 +300,7 @@ def _make(primary: Connection, pair: Pair, *, lost: bool) -> None:
 def _started(primary: Connection, pair: Pair) -> bool:
     _configure(pair)
     try:
-        postgres.start(pair.standby, port=pair.port, timeout_s=pair.timeout_s, setting=SETTING)
+        pair.standby.start(port=pair.port, timeout_s=pair.timeout_s, setting=SETTING)
     except ServerFailed:
         return False
     return _streams(primary)
@@ -291,27 +309,27 @@ def _started(primary: Connection, pair: Pair) -> bool:
 def _rewound(pair: Pair) -> bool:
     """Take back what the data has beyond its primary's; False where the log for that is gone."""
     # A former primary that was killed is recovered first, which no standby can be.
-    (pair.standby.data / SIGNAL).unlink(missing_ok=True)
-    source = f"host={postgres.ADDRESS} port={pair.primary_port} user={pair.superuser} dbname=postgres"
+    from psycopg.conninfo import make_conninfo
+
+    pair.standby.delete(SIGNAL)
+    source = make_conninfo(**pair.source, user=pair.superuser, dbname="postgres")
     arguments = ("--target-pgdata", pair.standby.data, "--source-server", source)
-    done = postgres.run(pair.standby, "pg_rewind", *arguments, environment={"PGPASSWORD": pair.password}, check=False)
+    done = pair.standby.run("pg_rewind", *arguments, environment={"PGPASSWORD": pair.password}, check=False)
     return done.returncode == 0
 
 
 def _copied(pair: Pair) -> None:
-    """A new copy of the primary; it gets its final name when it is whole."""
-    standby = pair.standby
-    fresh = standby.home / "data.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    arguments = ("--pgdata", fresh, "--dbname", _address(pair), "--slot", NAME)
-    postgres.run(standby, "pg_basebackup", *arguments, "--checkpoint", "fast", "--no-manifest", "--no-password")
-    shutil.rmtree(standby.data, ignore_errors=True)
-    fresh.rename(standby.data)
+    """A new copy of the primary."""
+    flags = ("--dbname", _address(pair), "--slot", NAME, "--checkpoint", "fast", "--no-manifest", "--no-password")
+    pair.standby.copy(*flags, environment={"PGPASSWORD": pair.replication_password})
 
 
 def _configure(pair: Pair) -> None:
+    """The standby's parameters, and its password in a file that only the server's user may read."""
     standby = pair.standby
-    postgres.configure(standby, pair.parameters)
+    standby.configure(pair.parameters)
+    password = pair.replication_password.replace("\\", "\\\\").replace(":", "\\:")
+    standby.write_passfile(f"*:*:*:{USER}:{password}\n")
     wanted = {
         "primary_conninfo": _address(pair),
         "primary_slot_name": NAME,
@@ -320,23 +338,21 @@ def _configure(pair: Pair) -> None:
         "wal_receiver_status_interval": "1s",
     }
     lines = [f"{name} = {postgres.quoted(value)}\n" for name, value in wanted.items()]
-    postgres.write_as(standby, standby.data / postgres.REPLICATION_CONF, "".join(lines))
-    postgres.write_as(standby, standby.data / SIGNAL, "")
+    standby.write(postgres.REPLICATION_CONF, "".join(lines))
+    standby.write(SIGNAL, "")
 
 
-def _configuration(standby: postgres.Server) -> list[str]:
-    files = (standby.data / name for name in ("gaia.conf", postgres.REPLICATION_CONF))
-    return [file.read_text(encoding="utf-8") if file.exists() else "" for file in files]
+def _configuration(standby: Node) -> list[str | None]:
+    return [standby.read(name) for name in ("gaia.conf", postgres.REPLICATION_CONF)]
 
 
 def _address(pair: Pair) -> str:
     from psycopg.conninfo import make_conninfo
 
     return make_conninfo(
-        host=postgres.ADDRESS,
-        port=pair.primary_port,
+        **pair.source,
         user=USER,
-        passfile=str(_passfile(pair)),
+        passfile=pair.standby.passfile,
         application_name=NAME,
     )
 
@@ -380,7 +396,7 @@ def _wait_or_not(primary: Connection, pair: Pair) -> None:
         assert row is not None
         flushed = "SELECT FROM pg_stat_replication WHERE application_name = %s AND flush_lsn >= %s::pg_lsn"
         _until(lambda: primary.execute(flushed, [NAME, row[0]]).fetchone() is not None, _NOT_IN_STEP)
-    postgres.write_as(pair.standby, _mark(pair.standby), json.dumps(mark))
+    pair.standby.note(MARK, json.dumps(mark))
 
 
 def _in_step(primary: Connection) -> bool:
@@ -394,12 +410,12 @@ _NOT_IN_STEP = "the standby doesn't keep up, so no commit waits for it yet: run 
 def _asynchronous(primary: Connection, pair: Pair) -> None:
     """Let commits wait for nobody; first of all the mark says so."""
     if (follows(pair.standby) or {}).get("synchronous"):
-        postgres.write_as(pair.standby, _mark(pair.standby), json.dumps({"synchronous": False}))
+        pair.standby.note(MARK, json.dumps({"synchronous": False}))
     _write_synchronous(primary, pair, "")
 
 
 def _write_synchronous(primary: Connection, pair: Pair, names: str) -> None:
-    postgres.write_as(pair.primary, pair.primary.data / postgres.REPLICATION_CONF, synchronous_line(names))
+    pair.primary.write(postgres.REPLICATION_CONF, synchronous_line(names))
     primary.execute("SELECT pg_reload_conf()")
 
 
@@ -411,15 +427,15 @@ def synchronous_line(names: str) -> str:
 def _leave_stopped(pair: Pair) -> None:
     """The same where the primary is stopped: its files are all there is."""
     forget(pair.standby)
-    postgres.stop(pair.standby)
-    if postgres.status(pair.primary) == "stopped":
-        postgres.write_as(pair.primary, pair.primary.data / postgres.REPLICATION_CONF, synchronous_line(""))
-        shutil.rmtree(pair.primary.data / "pg_replslot" / NAME, ignore_errors=True)
+    pair.standby.stop()
+    if pair.primary.status() == "stopped":
+        pair.primary.write(postgres.REPLICATION_CONF, synchronous_line(""))
+        pair.primary.delete(f"pg_replslot/{NAME}")
 
 
 def _same_database(pair: Pair) -> bool:
     try:
-        return postgres.identity(pair.standby) == postgres.identity(pair.primary)
+        return pair.standby.identity() == pair.primary.identity()
     except ServerFailed:
         return True  # damaged beyond being read: there is nothing to keep
 
@@ -432,9 +448,5 @@ def _until(holds: Callable[[], bool], otherwise: str, *, within_s: float = STILL
         time.sleep(LOOK_EVERY_S)
 
 
-def _mark(standby: postgres.Server) -> Path:
-    return standby.home / "follows.json"
-
-
-def _passfile(pair: Pair) -> Path:
-    return pair.standby.home / "replication.pass"
+def _mark(standby: Node) -> Path:
+    return standby.home / MARK

@@ -155,7 +155,7 @@ def url(props: dict[str, Any]) -> str:
 def _apply(props: dict[str, Any]) -> dict[str, Any]:
     from migrations import bootstrap
 
-    _wait(props)
+    wait(props)
     done = bootstrap.apply(
         url(props),
         passwords=_passwords(props),
@@ -184,7 +184,7 @@ def _kept(props: dict[str, Any]) -> dict[str, int]:
     return {key: int(months) for key, months in (props.get("retention") or {}).items() if months is not None}
 
 
-def _wait(props: dict[str, Any]) -> None:
+def wait(props: dict[str, Any]) -> None:
     """Wait until the superuser can log in. Raises ``ContainerFailed`` at once when the container ended."""
     import psycopg
 

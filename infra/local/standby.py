@@ -1,4 +1,4 @@
-"""The standby of the embedded server as a Pulumi resource."""
+"""The standby of a local server as a Pulumi resource."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, Resou
 
 if TYPE_CHECKING:
     # Not for the provider's process, which would import all that reads settings with it.
-    from infra.settings import Database, Embedded
+    from infra.settings import Database
 
-_KEYS = ("server", "password", "replication_password", "primary_parameters", "parameters", "synchronous")
+_KEYS = (
+    "server",
+    "standby",
+    "container",
+    "password",
+    "replication_password",
+    "primary_parameters",
+    "parameters",
+    "synchronous",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +34,18 @@ class StandbyArgs:
     home: Path
     """The primary's; the standby's is beside it."""
     database: Database
-    embedded: Embedded
+    start_timeout_s: int
     password: pulumi.Input[str]
     """The superuser's."""
     replication_password: pulumi.Input[str]
+    parameters: dict[str, str]
+    """The primary's, as far as the stack itself gives them to it."""
+    address: str
+    """Where both are reached."""
+    container: dict[str, Any] | None = None
+    """Where the primary and its standby live, if that is in containers."""
+    standby: pulumi.Input[str] | None = None
+    """Tells the standby's container from an earlier one."""
 
 
 class StandbyProvider(ResourceProvider):
@@ -70,10 +87,7 @@ class Standby(Resource, module="gaia", name="Standby"):
     """``streaming`` after every ``up``."""
 
     def __init__(self, name: str, args: StandbyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        from infra.local.embedded import parameters
-
         secret = pulumi.ResourceOptions(additional_secret_outputs=["password", "replication_password"])
-        primary_parameters = parameters(args.database)
         super().__init__(
             StandbyProvider(),
             name,
@@ -83,10 +97,13 @@ class Standby(Resource, module="gaia", name="Standby"):
                 "superuser": args.database.user,
                 "password": args.password,
                 "replication_password": args.replication_password,
-                "primary_parameters": primary_parameters,
-                "parameters": {**primary_parameters, "port": str(args.database.standby_port)},
+                "primary_parameters": args.parameters,
+                "parameters": {**args.parameters, "port": str(args.database.standby_port)},
+                "address": args.address,
+                "container": args.container,
+                "standby": args.standby,
                 "synchronous": args.database.synchronous,
-                "start_timeout_s": args.embedded.start_timeout_s,
+                "start_timeout_s": args.start_timeout_s,
                 "status": None,
             },
             pulumi.ResourceOptions.merge(opts, secret),
@@ -94,7 +111,21 @@ class Standby(Resource, module="gaia", name="Standby"):
 
 
 def _follow(props: dict[str, Any]) -> dict[str, Any]:
-    from infra.local import replication
+    from infra.local import replication, schema
 
-    replication.follow(replication.pair_of(props))
+    pair = replication.pair_of(props)
+    if props.get("container"):
+        # An embedded server serves once it was made; a container only begins to.
+        schema.wait(
+            {
+                "host": pair.address,
+                "port": pair.primary_port,
+                "database": "postgres",
+                "superuser": pair.superuser,
+                "password": pair.password,
+                "start_timeout_s": pair.timeout_s,
+                "container": props["container"]["container"],
+            }
+        )
+    replication.follow(pair)
     return {**props, "status": "streaming"}

@@ -17,8 +17,8 @@ from infra.local import failover, postgres, replication
 from infra.local.embedded import EmbeddedServerProvider
 from infra.local.errors import DataDirectoryError
 from infra.local.failover import Outcome
-from infra.local.replication import Pair
 from infra.local.standby import StandbyProvider
+from tests.pair import EmbeddedPair as Pair
 from tests.pair import asked, caught_up, kill, paired, receiver, session
 
 pytestmark = pytest.mark.postgres
@@ -158,7 +158,9 @@ def test_the_fenced_primary_takes_no_writes_whoever_starts_it() -> None:
         assert asked(pair, "SELECT pg_is_in_recovery()", standby=True) is True
 
 
-STEPS = ("_fence", "_note", "_promote", "stop", "forget", "_swap", "_serve", "configure", "start", "_lost")
+STEPS = ("fence", "_note", "promote", "_promote", "stop", "forget", "_swap", "_serve", "configure", "start", "_lost")
+
+MODULES = {"fence": postgres.Server, "promote": postgres.Server, "forget": replication}
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -168,7 +170,7 @@ def test_killed_at_any_step_the_next_finishes_it_and_up_would_too(
 ) -> None:
     with paired() as pair:
         add(pair, 1)
-        module = failover if step.startswith("_") else replication if step == "forget" else postgres
+        module = failover if step.startswith("_") else MODULES.get(step, postgres)
         failover.begin(pair, failover.outlook(pair))
         with monkeypatch.context() as patch:
             patch.setattr(module, step, _killing(getattr(module, step), after))

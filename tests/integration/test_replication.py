@@ -14,7 +14,7 @@ import pytest
 
 from infra.local import postgres, replication
 from infra.local.errors import DataDirectoryError
-from infra.local.replication import Pair
+from tests.pair import EmbeddedPair as Pair
 from tests.pair import asked, changed, create, kill, paired, session
 
 pytestmark = pytest.mark.postgres
