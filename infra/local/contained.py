@@ -45,26 +45,27 @@ grep -qxF "$line" postgresql.conf || echo "$line" >>postgresql.conf
 
 _WRITE = """\
 umask 077
-cd "$PGDATA" && printf %s "$TEXT$PASSFILE" >"$1.new" && sync "$1.new" && mv "$1.new" "$1"
+cd "$PGDATA" && printf %s "$TEXT" >"$1.new" && sync "$1.new" && mv "$1.new" "$1"
 """
-_SECRET = frozenset({"PGPASSWORD", "PASSFILE"})
 
 SUPERVISE = f"""\
 server= ending=
 trap 'ending=1; [ -z "$server" ] || kill -INT "$server" 2>/dev/null' INT TERM
 while [ -z "$ending" ]; do
   if [ -f "$PGDATA/{postgres.STANDBY_SIGNAL}" ]; then
+    rm -f "$PGDATA/postmaster.pid"
     docker-entrypoint.sh "$@" &
     server=$!
     while kill -0 "$server" 2>/dev/null; do wait "$server"; done
     server=
     : >"$PGDATA/gaia-ended"
   fi
-  sleep 0.5
+  [ -n "$ending" ] || sleep 0.5
 done
 """
 """What a standby's container runs: its server, as long as its data says that it is a standby. Meanwhile the stack makes
-that data, or mends it; an empty volume is never filled with a database of its own."""
+that data, or mends it; an empty volume is never filled with a database of its own. No other server has this volume:
+what one that was killed left of its process number may be another's in the next container."""
 
 _START = f"""\
 cd "$PGDATA" && rm -f gaia-ended && touch {postgres.STANDBY_SIGNAL} || exit 1
@@ -77,7 +78,7 @@ done
 """
 
 _PROMOTE = f"""\
-cd "$PGDATA" || exit 1
+cd "$PGDATA" && rm -f postmaster.pid || exit 1
 if [ -f {postgres.STANDBY_SIGNAL} ]; then standby=1; else standby=; fi
 pg_ctl start -D . -w -s -t "$1" -l /tmp/log -o "-c listen_addresses= -c hot_standby=off" || {{ cat /tmp/log; exit 1; }}
 [ -z "$standby" ] || pg_ctl promote -D . -w -s -t "$1" || exit 1
@@ -220,14 +221,12 @@ class ContainedServer:
         """Run a program as the server's user. Raises ``ServerFailed`` with what it said, unless ``check`` is false."""
         command = [program, *(str(argument) for argument in arguments)]
         with _engine() as client:
-            found = docker_engine.find(client, self.container)
-            if found is not None and found.status == "running":
-                done = _asked(found, command, environment)
-            elif _SECRET.isdisjoint(environment):
-                done = self._aside(client, command, environment)
-            else:
-                # The environment of a whole container can be looked at.
-                raise ServerFailed(f"container {self.container} doesn't run: run ./gaia up again")
+            done = self._run(client, command, environment)
+        if done is None:
+            with self.aside(), _engine() as client:
+                done = self._run(client, command, environment)
+        if done is None:
+            raise ServerFailed(f"{self.place} is gone")
         if check and done.returncode != 0:
             said = (done.stderr or done.stdout).strip()
             raise ServerFailed(f"{program} in {self.place} failed with exit code {done.returncode}: {said}")
@@ -253,7 +252,7 @@ class ContainedServer:
 
     def write_passfile(self, text: str) -> None:
         """Write the file of ``passfile``."""
-        self.run("sh", "-c", _WRITE, "write", PurePosixPath(self.passfile).name, environment={"PASSFILE": text})
+        self.write(PurePosixPath(self.passfile).name, text)
 
     def delete(self, name: str) -> None:
         """Remove a file or folder of the data, if it is there."""
@@ -275,35 +274,47 @@ class ContainedServer:
     def _shell(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.run("sh", "-c", script, "gaia", *arguments, check=False)
 
-    def _aside(
+    def _run(
         self, client: DockerClient, command: list[str], environment: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a container of its own; a second one at the same data waits for the first one's end."""
+    ) -> subprocess.CompletedProcess[str] | None:
+        for name in (self.container, self._aside):
+            found = docker_engine.find(client, name)
+            if found is not None and found.status == "running":
+                return _asked(found, command, environment)
+        return None
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """A container that has the volume and nothing else: ``run`` works in it where the server's own doesn't run."""
         from docker.errors import APIError
 
-        name = f"{self.volume}-aside"
-        if not docker_engine.has_volume(client, self.volume):
-            raise ServerFailed(f"{self.place} is gone")
-        docker_engine.end_asides(client, self.volume)
-        try:
-            made = client.containers.create(
-                self.image,
-                command,
-                entrypoint=[],
-                name=name,
-                user=USER,
-                network_mode="none",
-                environment=dict(environment),
-                labels={**self.labels, docker_engine.ASIDE_LABEL: "true"},
-                volumes={self.volume: {"bind": DATA}},
-            )
-            made.start()
-            code = made.wait(timeout=RUN_TIMEOUT_S)["StatusCode"]
-            out, err = (made.logs(stdout=which, stderr=not which) for which in (True, False))
-            made.remove(force=True)
-        except APIError as error:
-            raise ContainerFailed(f"container {name} can't be run: {error.explanation}") from None
-        return subprocess.CompletedProcess(command, code, _text(out), _text(err))
+        with _engine() as client:
+            docker_engine.end_asides(client, self.volume)
+            if not docker_engine.has_volume(client, self.volume):
+                yield
+                return
+            try:
+                client.containers.run(
+                    self.image,
+                    ["sleep", str(RUN_TIMEOUT_S)],
+                    entrypoint=[],
+                    name=self._aside,
+                    user=USER,
+                    network_mode="none",
+                    labels={**self.labels, docker_engine.ASIDE_LABEL: "true"},
+                    volumes={self.volume: {"bind": DATA}},
+                    detach=True,
+                )
+            except APIError as error:
+                raise ContainerFailed(f"container {self._aside} can't be run: {error.explanation}") from None
+            try:
+                yield
+            finally:
+                docker_engine.end_asides(client, self.volume)
+
+    @property
+    def _aside(self) -> str:
+        return f"{self.volume}-aside"
 
 
 def home_for(checkout: Path, stack: str) -> Path:

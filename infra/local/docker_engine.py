@@ -20,7 +20,6 @@ STACK_LABEL = "gaia.stack"
 CHECKOUT_LABEL = "gaia.checkout"
 ASIDE_LABEL = "gaia.aside"
 """Of a container that works on a volume for a moment."""
-ASIDE_TIMEOUT_S = 24 * 3600
 DATA = "/var/lib/postgresql/data"
 """Where the container has its volume."""
 PING_TIMEOUT_S = 5
@@ -166,13 +165,12 @@ def _let_it_begin(container: Container) -> None:
 
 
 def end_asides(client: DockerClient, volume: str) -> None:
-    """Wait for what a run that was killed still has at work on a volume, and clear it away."""
+    """End what a run has at work on a volume, one that was killed too: each is a step that can be repeated."""
     from docker.errors import NotFound
 
     there: dict[str, str | list[str] | bool] = {"volume": volume, "label": ASIDE_LABEL}
     for container in client.containers.list(all=True, filters=there, ignore_removed=True):
         with contextlib.suppress(NotFound):
-            container.wait(timeout=ASIDE_TIMEOUT_S)
             container.remove(force=True)
 
 

@@ -100,11 +100,12 @@ def finish(home: Path, say: Say = lambda _line: None, repoint: Repoint | None = 
     except FileNotFoundError:
         return None
     old = _primary(home, notes)
-    if notes["step"] == "fence":
-        say("fencing the old primary")
-        old.fence(timeout_s=notes["stop_timeout_s"])  # a clean end waits until the standby has all
-        _note(old, notes, step="promote")
-    lost = _contained(old, notes, say, repoint) if isinstance(old, ContainedServer) else _embedded(old, notes, say)
+    with old.aside(), old.beside().aside():
+        if notes["step"] == "fence":
+            say("fencing the old primary")
+            old.fence(timeout_s=notes["stop_timeout_s"])  # a clean end waits until the standby has all
+            _note(old, notes, step="promote")
+        lost = _contained(old, notes, say, repoint) if isinstance(old, ContainedServer) else _embedded(old, notes, say)
     _journal(home).unlink()
     return Outcome(lost_bytes=lost, synchronous=notes["synchronous"])
 

@@ -104,6 +104,10 @@ class Server:
         """End it, if it runs."""
         stop(self, timeout_s=timeout_s)
 
+    def aside(self) -> contextlib.AbstractContextManager[None]:
+        """What ``run`` needs: nothing."""
+        return contextlib.nullcontext()
+
     def quiet(self) -> None:
         """End it, and whatever else works on its data."""
         stop(self)
