@@ -386,7 +386,7 @@ def _identity_has_a_previous_key(settings: Settings) -> str | None:
 
 def _replica_is_possible(settings: Settings) -> str | None:
     database = settings.database
-    if settings.target == "embedded" and settings.stack.endswith("-standby"):
+    if settings.target != "gcp" and settings.stack.endswith(STANDBY_SUFFIX):
         return "stack: a name that ends in -standby is the place of another stack's standby; rename the stack file"
     if settings.target == "gcp" and (database.replicas or database.replica_port or database.synchronous):
         return "database.replicas: belongs to local stacks; in Google Cloud each replica stands under gcp.replicas"

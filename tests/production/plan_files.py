@@ -54,8 +54,9 @@ def names() -> dict[str, tuple[str, dict[str, Any]]]:
         for name in (file.name.split(".")[1] for file in planning.ROOT.glob("Pulumi.*.yaml"))
         if name != "prod"
     }
+    paired = {"dev-standby": ("dev", planning.merged(local["dev"][1], {"database": {"replicas": 1}}))}
     shapes = {f"prod-{name}": ("prod", config) for name, config in planning.variants().items() if name != "defaults"}
-    return {**local, "prod": ("prod", planning.production()), **shapes}
+    return {**local, **paired, "prod": ("prod", planning.production()), **shapes}
 
 
 def document(plan: Plan) -> dict[str, Any]:

@@ -58,6 +58,7 @@ BAD: dict[str, tuple[Any, ...]] = {
     "docker.stop_timeout_s": (0, "60s", None),
     "docker.shm_size_mb": (63, "256MB", None),
     "docker.start_timeout_s": (0, "60", None),
+    "docker.failovers": (-1, "1", 0.5, None),
     "docker.rotation.turn": (0, "2", None),
     "docker.rotation.retire_previous": ("yes", 1),
     "docker.rotation.identity_turn": (0, "2"),
@@ -262,7 +263,7 @@ def test_the_cache_is_at_least_as_large_as_the_buffers_in_any_unit(buffers: str,
 
 def test_every_rule_that_is_broken_is_told() -> None:
     tuning = {"shared_buffers": "2GB", "max_connections": 10}
-    database = {"tuning": tuning, "name": "postgres", "user": "gaia_app", "replicas": 1}
+    database = {"tuning": tuning, "name": "postgres", "user": "gaia_app", "synchronous": True}
     docker = {"rotation": {"retire_previous_identity": True}}
     assert len(faults({"target": "docker", "database": database, "docker": docker})) == len(settings.RULES)
 
@@ -270,7 +271,8 @@ def test_every_rule_that_is_broken_is_told() -> None:
 @pytest.mark.parametrize(
     ("target", "database", "said"),
     [
-        ("docker", {"replicas": 1}, "./gaia up --stack local"),
+        ("docker", {"synchronous": True}, "database.replicas to 1"),
+        ("docker", {"replicas": 1, "replica_port": 5432}, "5432 can't be the standby's"),
         ("gcp", {"replicas": 1}, "gcp.replicas"),
         ("embedded", {"synchronous": True}, "database.replicas to 1"),
         ("embedded", {"replicas": 1, "replica_port": 5432}, "5432 can't be the standby's"),
@@ -288,9 +290,22 @@ def test_a_standby_listens_on_the_next_port_unless_another_is_named() -> None:
     assert settings.Database(replicas=1, replica_port=7000).standby_port == 7000
 
 
-def test_the_place_of_a_standby_is_no_stacks() -> None:
+@pytest.mark.parametrize("target", ["docker", "embedded"])
+def test_the_place_of_a_standby_is_no_stacks(target: str) -> None:
     with pytest.raises(SettingsError, match="-standby"):
-        settings.parse("local-standby", {"target": "embedded"})
+        settings.parse("local-standby", {"target": target})
+
+
+def test_each_failover_swaps_the_volumes_and_nothing_else() -> None:
+    docker = settings.Docker(volume="data")
+    assert docker.volumes == ("data", "data-standby")
+    assert [dataclasses.replace(docker, failovers=count).volumes[0] for count in (0, 1, 2)] == [
+        "data",
+        "data-standby",
+        "data",
+    ]
+    swapped = dataclasses.replace(docker, failovers=1)
+    assert (swapped.container, swapped.standby_container) == (docker.container, docker.standby_container)
 
 
 @pytest.mark.parametrize("target", TARGETS)
