@@ -184,6 +184,18 @@ def _kept(props: dict[str, Any]) -> dict[str, int]:
     return {key: int(months) for key, months in (props.get("retention") or {}).items() if months is not None}
 
 
+def _require_primary(session: Any, container: str) -> None:
+    """Raise ``ContainerFailed`` where the volume is a standby's, or fenced: the settings don't know of a failover."""
+    from infra.local.errors import ContainerFailed
+
+    row = session.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row and row[0]:
+        raise ContainerFailed(
+            f"container {container} has the data of a standby, which takes no writes: the primary's is in the other "
+            "volume: ./gaia destroy, then ./gaia up with --set docker.failovers=1 (or 0, if it is 1)"
+        )
+
+
 def wait(props: dict[str, Any]) -> None:
     """Wait until the superuser can log in. Raises ``ContainerFailed`` at once when the container ended."""
     import psycopg
@@ -200,8 +212,10 @@ def wait(props: dict[str, Any]) -> None:
     restarts: int | None = None
     while True:
         try:
-            psycopg.connect(url(props), connect_timeout=CONNECT_TIMEOUT_S).close()
-            return
+            with contextlib.closing(psycopg.connect(url(props), connect_timeout=CONNECT_TIMEOUT_S)) as session:
+                if container:
+                    _require_primary(session, container)
+                return
         except psycopg.OperationalError as error:
             said = one_sentence(str(error))
         refused = "password authentication failed" in said

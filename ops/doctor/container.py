@@ -100,36 +100,45 @@ def _of_client(scene: Scene, client: DockerClient, *, expected: bool) -> Iterato
     docker = scene.settings.docker
     assert docker is not None
     handle = docker_engine.find(client, docker.container)
-    there = any(network.name == docker.network for network in client.networks.list(names=[docker.network]))
-    if handle is None:
-        yield from findings(
-            Container(name=docker.container, expected=expected, network=docker.network, network_there=there)
-        )
-        yield embedded.port(_taken(scene, client))
-        return
-    lines = handle.logs(tail=LOG_LINES).decode("utf-8", errors="replace").splitlines()
-    log = serverlog.parse(lines, dt.datetime.now(dt.UTC))
-    state = handle.attrs["State"]
-    yield from findings(
-        Container(
-            name=docker.container,
-            expected=expected,
-            status=handle.status,
-            exit_code=state.get("ExitCode", 0),
-            oom_killed=bool(state.get("OOMKilled")),
-            health=(state.get("Health") or {}).get("Status"),
-            restarts=handle.attrs.get("RestartCount", 0),
-            last_words=log.last_words,
-            network=docker.network,
-            network_there=there,
-            attached=docker.network in handle.attrs["NetworkSettings"]["Networks"],
-        )
-    )
-    yield from serverlog.findings(log, scene.settings.database.tuning.shared_buffers)
-    if handle.status == "running":
+    log = _log(handle) if handle else serverlog.ServerLog()
+    yield from findings(_seen(client, docker.container, handle, log, docker.network, expected=expected))
+    if scene.settings.database.replicas:
+        standby = docker_engine.find(client, docker.standby_container)
+        words = _log(standby) if standby else serverlog.ServerLog()
+        yield _container(_seen(client, docker.standby_container, standby, words, docker.network, expected=expected))
+    if handle:
+        yield from serverlog.findings(log, scene.settings.database.tuning.shared_buffers)
+    if handle and handle.status == "running":
         yield from disk.findings(_volumes(handle))
     else:
         yield embedded.port(_taken(scene, client))
+
+
+def _log(handle: Handle) -> serverlog.ServerLog:
+    lines = handle.logs(tail=LOG_LINES).decode("utf-8", errors="replace").splitlines()
+    return serverlog.parse(lines, dt.datetime.now(dt.UTC))
+
+
+def _seen(
+    client: DockerClient, name: str, handle: Handle | None, log: serverlog.ServerLog, network: str, *, expected: bool
+) -> Container:
+    there = any(each.name == network for each in client.networks.list(names=[network]))
+    if handle is None:
+        return Container(name=name, expected=expected, network=network, network_there=there)
+    state = handle.attrs["State"]
+    return Container(
+        name=name,
+        expected=expected,
+        status=handle.status,
+        exit_code=state.get("ExitCode", 0),
+        oom_killed=bool(state.get("OOMKilled")),
+        health=(state.get("Health") or {}).get("Status"),
+        restarts=handle.attrs.get("RestartCount", 0),
+        last_words=log.last_words,
+        network=network,
+        network_there=there,
+        attached=network in handle.attrs["NetworkSettings"]["Networks"],
+    )
 
 
 def _volumes(handle: Handle) -> list[disk.Volume]:

@@ -115,7 +115,3 @@ def test_a_primary_that_serves_is_not_failed_over_to_a_standby_that_does_not_fol
     main_process(postgres.standby_home(clone.home())).kill()
     assert "run ./gaia up first" in clone.gaia("failover", code=5).stderr
     assert asked(clone, "SELECT pg_is_in_recovery()") is False
-
-
-def test_a_standby_on_docker_is_refused_with_the_way_out(clone: Clone) -> None:
-    assert "--stack local" in clone.gaia("up", "--stack", "dev", *REPLICAS, code=2).stderr
