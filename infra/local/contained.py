@@ -52,7 +52,7 @@ SUPERVISE = f"""\
 server= ending=
 trap 'ending=1; [ -z "$server" ] || kill -INT "$server" 2>/dev/null' INT TERM
 while [ -z "$ending" ]; do
-  if [ -f "$PGDATA/{postgres.STANDBY_SIGNAL}" ]; then
+  if [ -f "$PGDATA/{postgres.STANDBY_SIGNAL}" ] && grep -q primary_conninfo "$PGDATA/{postgres.REPLICATION_CONF}"; then
     rm -f "$PGDATA/postmaster.pid"
     docker-entrypoint.sh "$@" &
     server=$!
@@ -63,7 +63,7 @@ while [ -z "$ending" ]; do
   [ -n "$ending" ] || sleep 0.5
 done
 """
-"""What a standby's container runs: its server, as long as its data says that it is a standby. Meanwhile the stack makes
+"""What a standby's container runs: its server, as long as its data says whose standby it is. Else the stack makes
 that data, or mends it; an empty volume is never filled with a database of its own. No other server has this volume:
 what one that was killed left of its process number may be another's in the next container."""
 
@@ -173,6 +173,7 @@ class ContainedServer:
             _asked(found, ["rm", "-f", f"{DATA}/{postgres.STANDBY_SIGNAL}"])
             # Whatever a run that was killed left at work on the data ends with it.
             found.restart(timeout=timeout_s)
+            _asked(found, ["rm", "-f", f"{DATA}/postmaster.pid"])
 
     def quiet(self) -> None:
         """End it, and whatever else works on its data."""
@@ -188,7 +189,7 @@ class ContainedServer:
     def promote(self, *, port: int, timeout_s: int, setting: str) -> None:
         """Make a standby's data a primary's, without its container: that has another port and name."""
         self.discard()
-        done = self._shell(_PROMOTE, str(timeout_s))
+        done = self._shell(_PROMOTE, str(timeout_s), check=False)
         if done.returncode != 0:
             raise ServerFailed(f"{self.place} could not be promoted: {(done.stdout + done.stderr).strip()}")
 
@@ -238,7 +239,7 @@ class ContainedServer:
         Where a volume is mounted nothing can be renamed to. Of a copy that is cut off nobody takes the data for whole:
         the file that says what it is comes last.
         """
-        self._shell('find "$PGDATA" -mindepth 1 -delete')
+        self._shell('find "$PGDATA" -mindepth 1 -maxdepth 1 -exec rm -rf {} +')
         self.run("pg_basebackup", "--pgdata", DATA, *flags, environment=environment)
 
     def read(self, name: str) -> str | None:
@@ -271,8 +272,8 @@ class ContainedServer:
         self.stop()
         self.note(REMOVABLE, self.volume)
 
-    def _shell(self, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("sh", "-c", script, "gaia", *arguments, check=False)
+    def _shell(self, script: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run("sh", "-c", script, "gaia", *arguments, check=check)
 
     def _run(
         self, client: DockerClient, command: list[str], environment: Mapping[str, str]
