@@ -50,13 +50,15 @@ cd "$PGDATA" && printf %s "$TEXT" >"$1.new" && sync "$1.new" && mv "$1.new" "$1"
 
 SUPERVISE = f"""\
 server= ending=
-trap 'ending=1; [ -z "$server" ] || kill -INT "$server" 2>/dev/null' INT TERM
+trap 'ending=1' INT TERM
 while [ -z "$ending" ]; do
   if [ -f "$PGDATA/{postgres.STANDBY_SIGNAL}" ] && grep -q primary_conninfo "$PGDATA/{postgres.REPLICATION_CONF}"; then
     rm -f "$PGDATA/postmaster.pid"
     docker-entrypoint.sh "$@" &
     server=$!
-    while kill -0 "$server" 2>/dev/null; do wait "$server"; done
+    while kill -0 "$server" 2>/dev/null; do
+      if [ -z "$ending" ]; then wait "$server"; else kill -INT "$server" 2>/dev/null; sleep 0.2; fi
+    done
     server=
     : >"$PGDATA/gaia-ended"
   fi
@@ -65,7 +67,8 @@ done
 """
 """What a standby's container runs: its server, as long as its data says whose standby it is. Else the stack makes
 that data, or mends it; an empty volume is never filled with a database of its own. No other server has this volume:
-what one that was killed left of its process number may be another's in the next container."""
+what one that was killed left of its process number may be another's in the next container. It is asked to end until it
+does: the entry point doesn't hear a signal before the server does."""
 
 _START = f"""\
 cd "$PGDATA" && rm -f gaia-ended && touch {postgres.STANDBY_SIGNAL} || exit 1
