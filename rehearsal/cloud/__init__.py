@@ -1,0 +1,1 @@
+"""An HTTP server on loopback that speaks Google's REST for the services of the stack."""
