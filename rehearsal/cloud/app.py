@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
 from email import message_from_bytes
 from typing import Any
 from urllib.parse import parse_qsl
@@ -27,7 +29,6 @@ from rehearsal.cloud.state import Cloud
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _START_TIMEOUT_S = 60
-_NULL_DELETES = frozenset({"storage", "compute", "sqladmin"})
 
 
 @contextmanager
@@ -73,37 +74,55 @@ def application(cloud: Cloud) -> Starlette:
     services.registered()
 
     async def endpoint(request: Request) -> Response:
-        body = await request.body()
-        return await run_in_threadpool(respond, cloud, request, body)
+        asked = Asked(
+            verb=request.method,
+            path=request.scope["raw_path"].decode("ascii").lstrip("/"),
+            query=parse_qsl(request.url.query, keep_blank_values=True),
+            headers=dict(request.headers),
+            body=await request.body(),
+        )
+        return _rendered(*await run_in_threadpool(respond, cloud, asked))
 
     return Starlette(routes=[Route("/{path:path}", endpoint, methods=_VERBS)])
 
 
-def respond(cloud: Cloud, request: Request, body: bytes) -> Response:
-    """Answer one request, whatever happens, in the service's own shape."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """One request as it came; ``path`` is still quoted and begins with the prefix of the service."""
+
+    verb: str
+    path: str
+    query: list[tuple[str, str]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def first(self, name: str) -> str | None:
+        return next((value for key, value in self.query if key == name), None)
+
+
+def respond(cloud: Cloud, asked: Asked) -> tuple[int, Answer]:
+    """Status and answer of one request, whatever happens, in the service's own shape; written into the journal."""
     started = time.monotonic()
-    raw = request.scope["raw_path"].decode("ascii").lstrip("/")
-    service, _, path = raw.partition("/")
+    service, _, path = asked.path.partition("/")
     seen = _Seen()
+    message = None
     try:
-        answer = _answered(cloud, request, service, path, body, seen)
-        response = _rendered(answer, request.query_params.get("fields") or request.query_params.get("$fields"))
-        code, message = response.status_code, None
+        answer = _answered(cloud, asked, service, path, seen)
+        code = answer.code if isinstance(answer, Media) else 200 if answer is not None else 204
     except GoogleError as error:
-        code, message = error.code, error.message
-        response = _json(error.document(service), code)
+        code, message, answer = error.code, error.message, error.document(service)
     except Exception as error:
         code, message = 500, f"{type(error).__name__}: {error}"
-        response = _json(GoogleError(500, f"Internal error of the rehearsal: {message}").document(service), 500)
+        answer = GoogleError(500, f"Internal error of the rehearsal: {message}").document(service)
     cloud.record(
         started=started,
-        method=seen.method or f"{request.method} {service}/{path}",
+        method=seen.method or f"{asked.verb} {asked.path}",
         resource=seen.resource,
         principal=seen.principal,
         code=code,
         message=message,
     )
-    return response
+    return code, answer
 
 
 class _Seen:
@@ -114,30 +133,41 @@ class _Seen:
     principal = ""
 
 
-def _answered(cloud: Cloud, request: Request, service: str, path: str, body: bytes, seen: _Seen) -> Answer:
-    found = discovery.find(service, request.method, path)
+def _answered(cloud: Cloud, asked: Asked, service: str, path: str, seen: _Seen) -> Answer:
+    found = discovery.find(service, asked.verb, path)
     seen.method = found.method.id
-    seen.principal = principal = _principal(cloud, request)
-    values = {name: cloud.canonical(value) for name, value in found.path.items()}
+    seen.principal = principal = _principal(cloud, asked)
+    values = {name: _canonical(cloud, name, value) for name, value in found.path.items()}
+    seen.resource = next(iter(values.values()), "")
     _check_project(cloud, values)
-    sent, media = _content(found, request, body)
+    sent, media = _content(found, asked)
     call = Call(
         cloud=cloud,
         method=found.method,
         path=values,
-        query=discovery.checked_query(found.method, parse_qsl(request.url.query, keep_blank_values=True)),
-        body=sent if service in _NULL_DELETES else without_nulls(sent),
+        query=discovery.checked_query(found.method, asked.query),
+        body=without_nulls(sent),
         sent=sent,
         principal=principal,
         media=media,
-        headers=dict(request.headers),
+        headers=asked.headers,
+        alt=asked.first("alt") or "json",
+        upload=dict(asked.query) if found.upload else {},
     )
-    seen.resource = call.name
     if (fault := cloud.fault(found.method.id)) is not None:
         time.sleep(fault.delay_s)
         if fault.error is not None:
             raise fault.error
-    return dispatch(call)
+    answer = dispatch(call)
+    if isinstance(answer, dict):
+        with cloud.lock:
+            answer = deepcopy(answer)  # what is kept may change while it is written out
+    fields = asked.first("fields") or asked.first("$fields")
+    return selected(answer, fields) if fields and isinstance(answer, dict) else answer
+
+
+def _canonical(cloud: Cloud, name: str, value: str) -> str:
+    return cloud.project if name in ("project", "projectId") and value == cloud.number else cloud.canonical(value)
 
 
 def dispatch(call: Call) -> Answer:
@@ -153,8 +183,8 @@ def dispatch(call: Call) -> Answer:
     return registered.handler(call)
 
 
-def _principal(cloud: Cloud, request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+def _principal(cloud: Cloud, asked: Asked) -> str:
+    scheme, _, token = asked.headers.get("authorization", "").partition(" ")
     principal = cloud.principal(token.strip()) if scheme.lower() == "bearer" else None
     if principal is None:
         raise iam.unknown_principal(bool(token))
@@ -199,15 +229,16 @@ def _check_enabled(cloud: Cloud, service: str, title: str) -> None:
 # What came, and what goes.
 
 
-def _content(found: discovery.Match, request: Request, body: bytes) -> tuple[dict[str, Any], bytes | None]:
+def _content(found: discovery.Match, asked: Asked) -> tuple[dict[str, Any], bytes | None]:
+    kind = asked.first("uploadType")
     if not found.upload:
-        return discovery.checked_body(found.method, _read(body)), None
-    if request.query_params.get("uploadType") == "multipart":
-        metadata, media = _parts(request.headers.get("content-type", ""), body)
+        return discovery.checked_body(found.method, _read(asked.body)), None
+    if kind == "multipart":
+        metadata, media = _parts(asked.headers.get("content-type", ""), asked.body)
         return discovery.checked_body(found.method, _read(metadata)), media
-    if request.query_params.get("uploadType") == "resumable" and "upload_id" not in request.query_params:
-        return discovery.checked_body(found.method, _read(body)), None
-    return {}, body
+    if kind == "resumable" and asked.verb == "POST":
+        return discovery.checked_body(found.method, _read(asked.body)), None
+    return {}, asked.body
 
 
 def _read(body: bytes) -> Any:
@@ -236,16 +267,11 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _rendered(answer: Answer, fields: str | None) -> Response:
-    if answer is None:
-        return Response(status_code=204)
+def _rendered(code: int, answer: Answer) -> Response:
     if isinstance(answer, Media):
         if isinstance(answer.content, bytes):
-            return Response(answer.content, answer.code, answer.headers, media_type=answer.media_type)
-        return FileResponse(answer.content, answer.code, answer.headers, media_type=answer.media_type)
-    return _json(selected(answer, fields) if fields else answer, 200)
-
-
-def _json(document: Any, code: int) -> Response:
-    # With the quoting of HTML's signs Google differs; readers of JSON don't see it.
-    return Response(json.dumps(document).encode(), code, media_type="application/json")
+            return Response(answer.content, code, answer.headers, media_type=answer.media_type)
+        return FileResponse(answer.content, code, answer.headers, media_type=answer.media_type)
+    if answer is None:
+        return Response(status_code=code)
+    return Response(json.dumps(answer).encode(), code, media_type="application/json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rehearsal.cloud.discovery import Method
 from rehearsal.cloud.state import Cloud
@@ -22,13 +22,18 @@ class Call:
     path: dict[str, str]
     query: dict[str, Any]
     body: dict[str, Any]
-    """Without the fields that were sent as null; see ``sent``."""
+    """Without the fields that were sent as null."""
     sent: dict[str, Any]
-    """The body with its nulls, for the services where null deletes."""
+    """The body with its nulls: where a patch is merged, null deletes."""
     principal: str
     media: bytes | None = None
     """An object's content, with an upload."""
     headers: dict[str, str] = field(default_factory=dict)
+    """Their names in small letters."""
+    alt: str = "json"
+    """``media`` asks for an object's content."""
+    upload: dict[str, str] = field(default_factory=dict)
+    """The whole query of an upload: ``uploadType``, ``upload_id``."""
 
     @property
     def name(self) -> str:
@@ -54,6 +59,7 @@ class Media:
 Answer = dict[str, Any] | Media | None
 """JSON, an object's content, or nothing (204)."""
 Handler = Callable[[Call], Answer]
+F = TypeVar("F", bound=Handler)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +87,13 @@ def method(
     on: Callable[[Call], str] | None = None,
     depth: Depth = "modelled",
     note: str = "",
-) -> Callable[[Handler], Handler]:
+) -> Callable[[F], F]:
     """Register a function for these methods.
 
     ``depth`` is "checked" where a request is checked and kept, but what it asks for doesn't happen.
     """
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: F) -> F:
         for each in ids:
             METHODS[each] = Registered(
                 id=each, handler=handler, permission=permission, on=on or _on_name, depth=depth, note=note

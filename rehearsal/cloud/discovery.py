@@ -47,6 +47,11 @@ _UPLOAD = re.compile(r"(resumable/)?(upload|download)/")
 _INTEGER = {"int32": 31, "uint32": 32, "int64": 63, "uint64": 64}
 _PLACEHOLDER = re.compile(r"\{(\+?)([\w.]+)\}")
 _SYSTEM = frozenset({"$alt", "$fields", "$prettyPrint", "$userProject", "userProject", "alt", "provisionalUserProject"})
+UNDOCUMENTED: dict[tuple[str, str], dict[str, Any]] = {
+    # The official provider sends it with every network: Google takes it, its documents don't name it.
+    ("compute", "NetworkRoutingConfig"): {"deleteBgpAlwaysCompareMed": {"type": "boolean"}},
+}
+"""Fields that are taken all the same, by service and schema."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +121,9 @@ def document(service: str, version: str) -> Document | None:
     if not file.is_file():
         return None
     read = json.loads(file.read_text(encoding="utf-8"))
+    for (of_service, schema), more in UNDOCUMENTED.items():
+        if of_service == service:
+            read["schemas"][schema]["properties"] |= more
     made = Document(
         service=service,
         version=version,

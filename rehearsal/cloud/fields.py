@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -123,11 +124,15 @@ def page(
     asked = query.get("pageSize", query.get("maxResults", 0)) or size
     if asked < 0:
         raise invalid("page_size must not be negative.", field="page_size")
-    token = query.get("pageToken", "")
-    if token and not re.fullmatch(r"p[0-9]+", token):
-        raise invalid("The page token is invalid.", field="page_token")
-    start, count = int(token[1:] or 0) if token else 0, min(asked, most)
+    start, count = _offset(query.get("pageToken", "")), min(asked, most)
     answer: dict[str, Any] = {key: items[start : start + count]} if items[start : start + count] else {}
     if start + count < len(items):
-        answer["nextPageToken"] = f"p{start + count}"
+        answer["nextPageToken"] = base64.b64encode(str(start + count).encode()).decode()
     return answer
+
+
+def _offset(token: str) -> int:
+    try:
+        return int(base64.b64decode(token, validate=True) or 0)
+    except ValueError:
+        raise invalid("The page token is invalid.", field="page_token") from None

@@ -6,6 +6,7 @@ import base64
 import re
 import secrets
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ def policy_of(cloud: Cloud, service: str, resource: str) -> Policy:
     """The policy as it was set, or an empty one."""
     with cloud.lock:
         kept = cloud.collection(_POLICIES).get(f"{service}:{resource}")
-        return dict(kept) if kept else {"etag": EMPTY_ETAG}
+        return deepcopy(kept) if kept else {"etag": EMPTY_ETAG}
 
 
 def start_policy(cloud: Cloud, service: str, resource: str, policy: Policy) -> None:
@@ -45,7 +46,19 @@ def forget_policies(cloud: Cloud, service: str, resource: str) -> None:
             del kept[name]
 
 
-def set_policy(cloud: Cloud, service: str, resource: str, sent: Mapping[str, Any]) -> Policy:
+def forget_member(cloud: Cloud, member: str, unique_id: str) -> None:
+    """A deleted account's bindings stay, and give nothing: https://cloud.google.com/iam/docs/principals-overview"""
+    with cloud.lock:
+        for policy in cloud.collection(_POLICIES).values():
+            for binding in policy.get("bindings", ()):
+                if member in binding["members"]:
+                    kept = [each for each in binding["members"] if each != member]
+                    binding["members"] = sorted([*kept, f"deleted:{member}?uid={unique_id}"])
+
+
+def set_policy(
+    cloud: Cloud, service: str, resource: str, sent: Mapping[str, Any], *, etag: str | None = None
+) -> Policy:
     """Replace the policy; a stale etag is refused. https://cloud.google.com/iam/docs/policies#etag
 
     Raises GoogleError.
@@ -59,14 +72,14 @@ def set_policy(cloud: Cloud, service: str, resource: str, sent: Mapping[str, Any
                 f"'{current['etag']}'."
             )
         bindings = [checked_binding(cloud, binding, sent) for binding in sent.get("bindings") or ()]
-        policy: Policy = {"version": sent.get("version", 1), "etag": new_etag()}
+        policy: Policy = {"version": sent.get("version", 1), "etag": etag or new_etag()}
         if kept := _merged(bindings):
             policy["bindings"] = kept
         for audit in ("auditConfigs",):
             if sent.get(audit):
                 policy[audit] = sent[audit]
         cloud.collection(_POLICIES)[f"{service}:{resource}"] = policy
-        return dict(policy)
+        return deepcopy(policy)
 
 
 def checked_binding(cloud: Cloud, binding: Mapping[str, Any], policy: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,11 +110,17 @@ def _check_member(cloud: Cloud, member: str) -> None:
     if kind == "serviceAccount":
         if email != email.lower():
             raise invalid(f"The member {member} is of an unknown type. Service accounts are in lower case.")
-        ours = f"@{cloud.project}.iam.gserviceaccount.com"
-        if email.endswith(ours) and f"projects/{cloud.project}/serviceAccounts/{email}" not in cloud.collection(
-            "iam.serviceAccounts"
-        ):
+        if not _account_is_there(cloud, email):
             raise invalid(f"Service account {email} does not exist.")
+
+
+def _account_is_there(cloud: Cloud, email: str) -> bool:
+    """Of this project's accounts and of its services' own; others can't be looked into."""
+    if email.endswith(f"@{cloud.project}.iam.gserviceaccount.com"):
+        return f"projects/{cloud.project}/serviceAccounts/{email}" in cloud.collection("iam.serviceAccounts")
+    if email.startswith(f"service-{cloud.number}@gcp-sa-"):
+        return email in cloud.collection("iam.agents")
+    return True
 
 
 def _merged(bindings: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rehearsal.cloud.call import Call
 from rehearsal.cloud.errors import GoogleError, not_found
 from rehearsal.cloud.state import Cloud, now
 
@@ -47,15 +48,23 @@ def begin(cloud: Cloud, name: str, work: Work, *, method: str, metadata: dict[st
     return operation
 
 
+def begun(call: Call, name: str, work: Work, *, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Start the work of a call; the answer is the LRO as it is then: not done."""
+    document: dict[str, Any] = {"name": name, **({"metadata": metadata} if metadata else {})}
+    begin(call.cloud, name, work, method=call.method.id, metadata=metadata)
+    return document
+
+
 def _run(cloud: Cloud, operation: Operation, work: Work) -> None:
     operation.started = now()
     try:
         fault = cloud.fault(operation.method, in_operation=True)
         if fault is not None:
             operation.finished.wait(fault.delay_s)
-        operation.response = work()
-        if fault is not None and fault.error is not None:
-            operation.error = fault.error
+        failing = fault.error if fault is not None else None
+        if failing is None or (fault is not None and fault.after_work):
+            operation.response = work()
+        operation.error = failing
     except GoogleError as error:
         operation.error = error
     except Exception as error:
@@ -88,7 +97,9 @@ def new_id() -> str:
 
 def lro(operation: Operation) -> dict[str, Any]:
     """As ``google.longrunning.Operation``."""
-    document: dict[str, Any] = {"name": operation.name, "metadata": operation.metadata}
+    document: dict[str, Any] = {"name": operation.name}
+    if operation.metadata:
+        document["metadata"] = operation.metadata
     if not operation.finished.is_set():
         return document
     if operation.error is not None:

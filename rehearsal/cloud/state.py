@@ -37,6 +37,8 @@ class Fault:
     """Answered instead of the method's own answer; with ``in_operation``, how its operation ends."""
     delay_s: float = 0
     in_operation: bool = False
+    after_work: bool = False
+    """The operation fails although its work is done: what it made is there, and nobody knows of it."""
     times: int = 1
 
     def fits(self, method: str, *, in_operation: bool) -> bool:
