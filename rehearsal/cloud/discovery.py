@@ -103,6 +103,8 @@ def find(service: str, verb: str, raw_path: str) -> Match:
     """
     upload = _UPLOAD.match(raw_path)
     path = raw_path[upload.end() :] if upload else raw_path
+    if upload and verb == "PUT":  # the parts of an upload that a POST began
+        verb = "POST"
     made = _document_of(service, path)
     if made is not None:
         rest = path.removeprefix(_prefix(service, made.version)).rstrip("/")
