@@ -46,7 +46,9 @@ _BASES = {"compute": "compute/", "dns": "dns/", "storage": "storage/"}
 _UPLOAD = re.compile(r"(resumable/)?(upload|download)/")
 _INTEGER = {"int32": 31, "uint32": 32, "int64": 63, "uint64": 64}
 _PLACEHOLDER = re.compile(r"\{(\+?)([\w.]+)\}")
-_SYSTEM = frozenset({"$alt", "$fields", "$prettyPrint", "$userProject", "userProject", "alt", "provisionalUserProject"})
+_SYSTEM = frozenset(
+    {"$alt", "$fields", "$prettyPrint", "$userProject", "userProject", "alt", "provisionalUserProject", "upload_id"}
+)
 UNDOCUMENTED: dict[tuple[str, str], dict[str, Any]] = {
     # The official provider sends it with every network: Google takes it, its documents don't name it.
     ("compute", "NetworkRoutingConfig"): {"deleteBgpAlwaysCompareMed": {"type": "boolean"}},

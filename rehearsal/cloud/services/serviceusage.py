@@ -44,9 +44,8 @@ def list_(call: Call) -> dict[str, Any]:
     if asked not in wanted:
         raise invalid("Invalid filter: only state:ENABLED and state:DISABLED are allowed.", field="filter")
     with call.cloud.lock:
-        names = sorted(
-            short for short in KNOWN | call.cloud.enabled if wanted[asked] in (None, short in call.cloud.enabled)
-        )
+        found = [short for short in KNOWN | call.cloud.enabled if wanted[asked] in (None, short in call.cloud.enabled)]
+        names = sorted(found, key="{}.googleapis.com".format)
     return page([_document(call.cloud, short) for short in names], call.query, "services", size=50, most=200)
 
 
