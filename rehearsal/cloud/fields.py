@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rehearsal.cloud.errors import invalid
+from rehearsal.cloud.errors import GoogleError, invalid
 
 
 def paths(mask: str) -> list[str]:
@@ -120,7 +120,9 @@ def _cut(document: Any, tree: Tree) -> Any:
 def page(
     items: list[dict[str, Any]], query: Mapping[str, Any], key: str, *, size: int = 100, most: int = 1000
 ) -> dict[str, Any]:
-    """One page of a list, with the token of the next one. https://google.aip.dev/158"""
+    """One page of a list, with the token of the next one; a filter is refused. https://google.aip.dev/158"""
+    if query.get("filter"):
+        raise GoogleError(501, f"not modelled: the filter {query['filter']} of a list")
     asked = query.get("pageSize", query.get("maxResults", 0)) or size
     if asked < 0:
         raise invalid("page_size must not be negative.", field="page_size")

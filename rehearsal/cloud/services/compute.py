@@ -48,7 +48,7 @@ def _reads(group: str, parameter: str) -> None:
     def get(call: Call) -> dict[str, Any]:
         return _found(call, group, call.path[parameter])
 
-    @method(f"compute.{group}.list", permission=f"compute.{group}.list", on=_on_project, note="a filter is ignored")
+    @method(f"compute.{group}.list", permission=f"compute.{group}.list", on=_on_project)
     def list_(call: Call) -> dict[str, Any]:
         _begin(call.cloud, call.method.version)
         region = call.path.get("region")

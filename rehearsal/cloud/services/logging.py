@@ -99,7 +99,7 @@ def list_entries(call: Call) -> dict[str, Any]:
             for _, entry in sorted(call.cloud.collection(ENTRIES).items())
             if not wanted or entry["logName"] == name
         ]
-    return page(every, call.body, "entries", size=50)
+    return page(every, {**call.body, "filter": ""}, "entries", size=50)
 
 
 def _described(call: Call, body: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def get_channel(call: Call) -> dict[str, Any]:
     return channel(call.cloud, call.name)
 
 
-@method(f"{_P}.{_C}.list", permission="monitoring.notificationChannels.list", note="a filter is ignored")
+@method(f"{_P}.{_C}.list", permission="monitoring.notificationChannels.list")
 def list_channels(call: Call) -> dict[str, Any]:
     return page(inside(call.cloud, CHANNELS, call.name), call.query, "notificationChannels")
 
@@ -92,7 +92,7 @@ def get_policy(call: Call) -> dict[str, Any]:
     return found(call.cloud, POLICIES, call.name, refuse("policy-missing", name=call.name))
 
 
-@method(f"{_P}.{_A}.list", permission="monitoring.alertPolicies.list", note="a filter is ignored")
+@method(f"{_P}.{_A}.list", permission="monitoring.alertPolicies.list")
 def list_policies(call: Call) -> dict[str, Any]:
     every = inside(call.cloud, POLICIES, call.name)
     return page(every, call.query, "alertPolicies") | {"totalSize": len(every)}

@@ -38,7 +38,7 @@ def get(call: Call) -> dict[str, Any]:
     return secret(call.cloud, call.name)
 
 
-@method(f"{_P}.list", permission="secretmanager.secrets.list", note="a filter is refused")
+@method(f"{_P}.list", permission="secretmanager.secrets.list")
 def list_(call: Call) -> dict[str, Any]:
     with call.cloud.lock:
         every = [each for name, each in sorted(call.cloud.collection(SECRETS).items()) if name.startswith(call.name)]
@@ -97,7 +97,7 @@ def get_version(call: Call) -> dict[str, Any]:
     return version(call.cloud, call.name)["document"]
 
 
-@method(f"{_P}.versions.list", permission="secretmanager.versions.list", note="a filter is refused")
+@method(f"{_P}.versions.list", permission="secretmanager.versions.list")
 def list_versions(call: Call) -> dict[str, Any]:
     with call.cloud.lock:
         secret(call.cloud, call.name)

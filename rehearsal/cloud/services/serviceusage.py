@@ -46,7 +46,8 @@ def list_(call: Call) -> dict[str, Any]:
     with call.cloud.lock:
         found = [short for short in KNOWN | call.cloud.enabled if wanted[asked] in (None, short in call.cloud.enabled)]
         names = sorted(found, key="{}.googleapis.com".format)
-    return page([_document(call.cloud, short) for short in names], call.query, "services", size=50, most=200)
+    query = {**call.query, "filter": ""}
+    return page([_document(call.cloud, short) for short in names], query, "services", size=50, most=200)
 
 
 @method(f"{_S}.get", permission="serviceusage.services.get")

@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
         ),
     ),
     "connection-in-use": Case(
-        "POST servicenetworking/v1/services/servicenetworking.googleapis.com/connections/servicenetworking-googleapis-com",
+        f"POST {CONNECTIONS}/servicenetworking-googleapis-com",
         {"consumerNetwork": VPC},
         (NETWORK, RANGE, CONNECTION, _instance_in_network),
     ),

@@ -1,0 +1,30 @@
+"""The docs' table of methods is the register's, and every method in the register is one of Google's."""
+
+from __future__ import annotations
+
+from rehearsal.cloud import rules, services, table
+from rehearsal.cloud.discovery import HOSTS, document
+
+
+def test_the_page_has_the_table_as_it_is_now() -> None:
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert page == table.current(page), "run python -m rehearsal.cloud.table"
+
+
+def google() -> set[str]:
+    documents = (document(service, version) for service in HOSTS for version in table.VERSIONS.get(service, ("v1",)))
+    return {method.id for each in documents if each for method in each.methods}
+
+
+def test_every_method_that_is_answered_is_in_google_s_documents() -> None:
+    assert services.registered().keys() <= google()
+
+
+def test_every_rule_is_about_methods_in_google_s_documents() -> None:
+    services.registered()
+    assert {each for rule in rules.RULES.values() for each in rule.methods} <= google()
+
+
+def test_a_method_says_what_is_not_so_where_it_is_only_checked() -> None:
+    silent = [each.id for each in services.registered().values() if each.depth == "checked" and not each.note]
+    assert silent == []
