@@ -58,6 +58,8 @@ class Program:
 
     def forget(self) -> None:
         """It is over: end what it left in its session, and its record."""
+        if not self.record.exists():
+            return  # its number may be another's by now
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.record.unlink(missing_ok=True)
@@ -100,18 +102,20 @@ class Processes:
         environment: Mapping[str, str],
         folder: Path | str,
         output: IO[bytes] | int = subprocess.DEVNULL,
-        as_user: str | None = None,
+        ids: tuple[int, int] | None = None,
         root: Path | None = None,
         mounts: Mapping[str, str] | None = None,
     ) -> Program:
-        """Start a program with this environment and nothing else of ours; ``root`` as ``process_start`` has it."""
+        """Start a program with this environment and nothing else of ours, as ``ids`` (user, group), in ``root``.
+
+        What ``root`` and ``mounts`` do, ``process_start`` says.
+        """
         record = self.folder / _RECORDS / secrets.token_hex(6)
         plan: dict[str, Any] = {"record": str(record), "folder": str(folder)}
         if root is not None:
             plan |= {"root": str(root), "mounts": dict(mounts or {})}
-        if as_user is not None:
-            entry = pwd.getpwnam(as_user)
-            plan |= {"uid": entry.pw_uid, "gid": entry.pw_gid}
+        if ids is not None:
+            plan |= {"uid": ids[0], "gid": ids[1]}
         popen = subprocess.Popen(
             [sys.executable, "-I", "-S", process_start.__file__, json.dumps(plan), *map(str, command)],
             stdin=subprocess.DEVNULL,
@@ -123,6 +127,14 @@ class Processes:
         program = Program(popen=popen, record=record)
         self._programs.append(program)
         return program
+
+    @property
+    def server_ids(self) -> tuple[int, int] | None:
+        """Whom servers run as; None for the current user."""
+        if self.user is None:
+            return None
+        entry = pwd.getpwnam(self.user)
+        return entry.pw_uid, entry.pw_gid
 
     def close(self) -> None:
         """End all that runs and remove the folder; safe to repeat."""

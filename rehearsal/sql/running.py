@@ -102,7 +102,7 @@ class Instance:
                     environment={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"},
                     folder=self.home,
                     output=log.fileno(),
-                    as_user=self.server.user,
+                    ids=self.processes.server_ids,
                 )
             self._wait()
 
@@ -232,7 +232,7 @@ class Instance:
 
     def _as_server(self, *command: str | Path) -> None:
         program = self.processes.start(
-            command, environment={"PATH": "/usr/bin:/bin"}, folder=self.home, as_user=self.server.user
+            command, environment={"PATH": "/usr/bin:/bin"}, folder=self.home, ids=self.processes.server_ids
         )
         if program.popen.wait() != 0:
             raise OperationFailed(f"{os.path.basename(command[0])} failed with {program.popen.returncode}")
