@@ -176,6 +176,29 @@ def needs_restart(before: Mapping[str, str], after: Mapping[str, str], catalog: 
     return [n for n in changed if n in RESTART or (n in catalog and catalog[n].context == "postmaster")]
 
 
+def described(catalog: Catalog) -> list[dict[str, Any]]:
+    """Every flag, as ``sql.flags.list`` has it."""
+    items = []
+    for name in sorted({*OF_POSTGRES, *OF_CLOUD_SQL}):
+        if name not in OF_CLOUD_SQL and name not in catalog:
+            continue
+        item: dict[str, Any] = {"kind": "sql#flag", "name": name, "appliesTo": ["POSTGRES_16"]}
+        known, own = catalog.get(name), OF_CLOUD_SQL.get(name)
+        if known is not None and known.kind == "integer" and known.least is not None and known.most is not None:
+            item |= {"type": "INTEGER", "minValue": str(int(known.least)), "maxValue": str(int(known.most))}
+        elif known is not None and known.kind == "real":
+            item |= {"type": "FLOAT"}
+        elif (known is not None and known.kind == "bool") or own == _SWITCH:
+            item |= {"type": "BOOLEAN"}
+        else:
+            item |= {"type": "STRING"}
+            words = known.words if known is not None else own or ()
+            item |= {"allowedStringValues": list(words)} if words else {}
+        item["requiresRestart"] = bool(needs_restart({}, {name: ""}, catalog))
+        items.append(item)
+    return items
+
+
 def parameters(flags: Mapping[str, str], tier: Tier) -> dict[str, Any]:
     """The lines of the configuration: what the machine gives by itself, and the flags above that."""
     # A third of the memory: https://cloud.google.com/sql/docs/postgres/flags#postgres-s

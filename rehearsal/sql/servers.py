@@ -67,6 +67,14 @@ class Servers:
         """Stands for ``/cloudsql``: a folder for each connection name, with the socket in it."""
         return self.folder / "cloudsql"
 
+    @property
+    def template_server(self) -> postgres.Server:
+        return self._home("t").server
+
+    def described_flags(self) -> list[dict[str, Any]]:
+        """Every flag, as ``sql.flags.list`` has it."""
+        return flag_rules.described(self.template.catalog)
+
     def prepare(self) -> None:
         """Begin with what takes longest."""
         self.template.prepare()
