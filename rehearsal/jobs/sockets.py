@@ -28,7 +28,7 @@ def mounted(
             (folder / name).mkdir(mode=0o755, exist_ok=True)
             link = folder / name / FILE
             link.unlink(missing_ok=True)
-            link.symlink_to(way / FILE)
+            link.symlink_to(way.resolve() / FILE)
         for name, why in refused.items():
             stack.enter_context(_refusing(folder / name, f"{_TROUBLE} {why}", tell))
         yield folder

@@ -73,6 +73,15 @@ class Machine:
     address: Callable[[], Mapping[str, str]] = dict
     """Variables by which clients find this cloud instead of Google's."""
     faults: list[Kill] = field(default_factory=list)
+    _under_way: list[tuple[threading.Event, threading.Event]] = field(default_factory=list, repr=False)
+    """Of each task: what stops it, and whether it is over."""
+
+    def close(self) -> None:
+        """Stop every task and wait for its end."""
+        while self._under_way:
+            stop, over = self._under_way[-1]
+            stop.set()
+            over.wait(3 * GRACE_S)
 
     @functools.cached_property
     def image(self) -> images.Image:
@@ -95,6 +104,15 @@ class Machine:
 
     def run(self, task: Task, *, log: Path, job: str, stop: threading.Event) -> Ending:
         """Run it once, to its end; what it prints goes to the end of ``log``."""
+        known = stop, threading.Event()
+        self._under_way.append(known)
+        try:
+            return self._run(task, log=log, job=job, stop=stop)
+        finally:
+            self._under_way.remove(known)
+            known[1].set()
+
+    def _run(self, task: Task, *, log: Path, job: str, stop: threading.Event) -> Ending:
         place = self.folder / task.name
         place.mkdir(mode=0o755, parents=True, exist_ok=True)
 
