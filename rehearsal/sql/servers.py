@@ -171,9 +171,13 @@ class Servers:
 
     # Copies.
 
-    def back_up(self, name: str) -> Backup:
+    def new_backup_id(self) -> str:
+        """A number that no other backup has, the newer the larger."""
+        return str(int(time.time() * 1000) * 1000 + next(self._numbers) % 1000)
+
+    def back_up(self, name: str, id: str = "") -> Backup:
         """A whole copy, while it runs."""
-        began, id = datetime.now(UTC), str(int(time.time() * 1000))
+        began, id = datetime.now(UTC), id or self.new_backup_id()
         folder = self.folder / "b" / id
         self[name].backed_up_to(folder)
         backup = Backup(id=id, instance=name, folder=folder, began=began, ended=datetime.now(UTC))
