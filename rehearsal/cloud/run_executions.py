@@ -18,7 +18,7 @@ from rehearsal.cloud.rules.sqladmin import INSTANCES
 from rehearsal.cloud.services import secretmanager
 from rehearsal.cloud.sql_instances import servers
 from rehearsal.cloud.state import Cloud, etag, now
-from rehearsal.jobs.tasks import CANCELLED, Ending, Machine, Task, variables
+from rehearsal.jobs.tasks import CANCELLED, Ending, Machine, NoImage, Task, variables
 
 Document = dict[str, Any]
 EXECUTIONS, TASKS = "run.executions", "run.tasks"
@@ -66,6 +66,32 @@ def check_secrets(cloud: Cloud, template: Mapping[str, Any]) -> None:
             faults.append(f"{where}: {error.message}")
     if faults:
         raise GoogleError(500, " ".join(faults))
+
+
+def check_image(cloud: Cloud, template: Mapping[str, Any]) -> None:
+    """Raises GoogleError where there is no such image."""
+    try:
+        for container in template["containers"]:
+            machine(cloud).image(container["image"])
+    except NoImage as error:
+        raise GoogleError(404, str(error)) from None
+
+
+def check_network(cloud: Cloud, template: Mapping[str, Any]) -> None:
+    """Raises GoogleError where the way into the network isn't there.
+
+    Words: https://cloud.google.com/run/docs/troubleshooting#vpc-connector
+    """
+    access = template.get("vpcAccess") or {}
+    connector = access.get("connector")
+    if connector and "/" in connector and cloud.canonical(connector) not in cloud.collection("vpcaccess.connectors"):
+        raise GoogleError(
+            400, f"VPC connector {connector} does not exist, or Cloud Run does not have permission to use it."
+        )
+    for each in access.get("networkInterfaces") or ():
+        network = (each.get("network") or "").rpartition("/")[2]
+        if network and network not in cloud.collection("compute.networks"):
+            raise GoogleError(404, f"VPC network {each['network']} was not found.")
 
 
 def begin(cloud: Cloud, job: Document, execution_id: str, *, creator: str, overrides: Mapping[str, Any]) -> Document:
@@ -193,6 +219,7 @@ def _task(cloud: Cloud, execution: Document, index: int, attempt: int) -> Task:
     }
     return Task(
         name=f"{execution['uid'][:8]}-{index}-{attempt}",
+        image=container["image"],
         command=container.get("command") or (),
         arguments=container.get("args") or (),
         environment={**_environment(cloud, template, container), **own},
@@ -294,11 +321,13 @@ def closed(cloud: Cloud, connection_name: str, account: str, *, reaches_network:
     https://github.com/GoogleCloudPlatform/cloud-sql-proxy/issues/79 and the connectors' messages since.
     """
     short = connection_name.rpartition(":")[2]
-    failed = f'failed to get instance: Refresh error: failed to get instance metadata (connection name = "{connection_name}"): googleapi:'
+    named = f'(connection name = "{connection_name}")'
+    failed = f"failed to get instance: Refresh error: failed to get instance metadata {named}: googleapi:"
     with cloud.lock:
         document = cloud.collection(INSTANCES).get(short)
     if "sqladmin" not in cloud.enabled:
-        return f"{failed} Error 403: Cloud SQL Admin API has not been used in project {cloud.number} before or it is disabled., accessNotConfigured"
+        off = f"Cloud SQL Admin API has not been used in project {cloud.number} before or it is disabled."
+        return f"{failed} Error 403: {off}, accessNotConfigured"
     where = f"projects/{cloud.project}/instances/{short}"
     for permission in ("cloudsql.instances.get", "cloudsql.instances.connect"):
         if not iam.allowed(cloud, f"serviceAccount:{account}", permission, "sqladmin", where):
@@ -311,12 +340,12 @@ def closed(cloud: Cloud, connection_name: str, account: str, *, reaches_network:
     address = document["settings"]["ipConfiguration"]
     if not address.get("ipv4Enabled") and not reaches_network:
         private = next((each["ipAddress"] for each in document["ipAddresses"] if each["type"] == "PRIVATE"), "")
-        return f"dial error: failed to dial (connection name = \"{connection_name}\"): dial tcp {private}:3307: i/o timeout"
+        return f"dial error: failed to dial {named}: dial tcp {private}:3307: i/o timeout"
     return None
 
 
 def _overridden(template: Mapping[str, Any], overrides: Mapping[str, Any]) -> Document:
-    """The job's template with what one run changes: https://cloud.google.com/run/docs/execute/jobs#override-job-configuration"""
+    """The job's template with what one run changes: https://cloud.google.com/run/docs/execute/jobs"""
     task = {**template["template"]}
     if timeout := overrides.get("timeout"):
         task["timeout"] = timeout

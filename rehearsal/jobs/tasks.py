@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rehearsal.jobs import image as images
 from rehearsal.jobs import metadata, sockets
+from rehearsal.jobs.image import Image
 from rehearsal.processes import Processes, Program
 
 GRACE_S = 10.0
@@ -23,11 +23,20 @@ _LOOK_EVERY_S = 0.02
 EXITED, TIMED_OUT, CANCELLED = "The container exited with an error.", "The configured timeout was reached.", "Cancelled."
 
 
+MIGRATIONS = "migrations"
+
+
+class NoImage(Exception):
+    """There is no image of this name that could be run here: only the checkout's own ones can."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """What to run, and with what."""
 
     name: str
+    image: str
+    """As the job names it."""
     command: Sequence[str]
     """Empty for the image's own."""
     arguments: Sequence[str]
@@ -73,8 +82,12 @@ class Machine:
     address: Callable[[], Mapping[str, str]] = dict
     """Variables by which clients find this cloud instead of Google's."""
     faults: list[Kill] = field(default_factory=list)
+    images: dict[str, Callable[[], Image]] = field(default_factory=lambda: {MIGRATIONS: images.read})
+    """What can be run, by the name of the image without its registry, project, tag and digest."""
     _under_way: list[tuple[threading.Event, threading.Event]] = field(default_factory=list, repr=False)
     """Of each task: what stops it, and whether it is over."""
+
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def close(self) -> None:
         """Stop every task and wait for its end."""
@@ -84,9 +97,18 @@ class Machine:
             over.wait(3 * GRACE_S)
 
     @functools.cached_property
-    def image(self) -> images.Image:
-        """The migrations' image, unpacked once."""
-        return images.unpack(images.read(), self.folder / "image")
+    def _unpacked(self) -> dict[str, Image]:
+        return {}
+
+    def image(self, reference: str) -> Image:
+        """The image of this reference, unpacked once; raises NoImage."""
+        name = short(reference)
+        if name not in self.images:
+            raise NoImage(f"Image '{reference}' not found.")
+        with self._lock:
+            if name not in self._unpacked:
+                self._unpacked[name] = images.unpack(self.images[name](), self.folder / f"image-{name}")
+            return self._unpacked[name]
 
     @functools.cached_property
     def isolated(self) -> bool:
@@ -125,7 +147,7 @@ class Machine:
             host = stack.enter_context(metadata.serving(task.account, token=task.token, facts=task.facts))
             environment = {
                 **_BASE,
-                **self.image.environment,
+                **self.image(task.image).environment,
                 **task.environment,
                 **self.address(),
                 "GCE_METADATA_HOST": host,
@@ -134,12 +156,12 @@ class Machine:
             return self._watch(program, task, log=log, job=job, stop=stop)
 
     def _start(self, task: Task, place: Path, mounted: Path, environment: Mapping[str, str], log: Path) -> Program:
-        image = self.image
+        image = self.image(task.image)
         command = [*(task.command or image.entrypoint), *(task.arguments or ([] if task.command else image.command))]
         if command[0] == "python":
             command[0] = images.python()
         mounts = {inside: str(source) for inside, source in image.files.items()}
-        mounts |= self._written(task.files, place)
+        mounts |= self._written(task.files, place, image.ids)
         if task.mounts_sockets_at:
             mounts[task.mounts_sockets_at] = str(mounted)
         with log.open("ab") as out:
@@ -183,14 +205,14 @@ class Machine:
             out.write(f"{said}\n")
         return Ending(exit_code=code, why=EXITED)
 
-    def _written(self, files: Mapping[str, str], place: Path) -> dict[str, str]:
+    def _written(self, files: Mapping[str, str], place: Path, ids: tuple[int, int]) -> dict[str, str]:
         written: dict[str, str] = {}
         for number, (inside, content) in enumerate(files.items()):
             file = place / f"file-{number}"
             file.touch(mode=0o400)
             file.write_text(content)
             if self.processes.user is not None:
-                os.chown(file, *self.image.ids)
+                os.chown(file, *ids)
             written[inside] = str(file)
         return written
 
@@ -210,9 +232,9 @@ def variables(*, job: str, execution: str, index: int, attempt: int, count: int)
     }
 
 
-def now() -> str:
-    """As Google writes times."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+def short(reference: str) -> str:
+    """The last part of an image's name, without tag and digest."""
+    return reference.partition("@")[0].rpartition("/")[2].partition(":")[0]
 
 
 def _text(log: Path) -> str:

@@ -95,8 +95,11 @@ def _ready(call: Call, job: Document) -> None:
     """Bring a job into order; with a token, start or run what it names. Raises GoogleError."""
     cloud = call.cloud
     try:
-        _check_account(call, job["template"]["template"])
-        executions.check_secrets(cloud, job["template"]["template"])
+        template = job["template"]["template"]
+        _check_account(call, template)
+        executions.check_image(cloud, template)
+        executions.check_network(cloud, template)
+        executions.check_secrets(cloud, template)
         _execute_by_token(call, job)
     except GoogleError as error:
         with cloud.lock:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rehearsal.cloud import iam, sql_instances
+from rehearsal.cloud import iam, objects, sql_instances
 from rehearsal.cloud.call import Call, method
 from rehearsal.cloud.errors import GoogleError
 from rehearsal.cloud.fields import page
@@ -244,7 +245,7 @@ def import_(call: Call) -> Document:
         _may(call.cloud, instance, bucket, name, "storage.objects.get")
         with tempfile.TemporaryDirectory(dir=servers(call.cloud).folder) as folder:
             file = Path(folder) / name.replace("/", "_")
-            file.write_bytes(_fetch(call.cloud, bucket, name))
+            shutil.copyfile(_fetched(call.cloud, bucket, name), file)
             dumps.load(servers(call.cloud)[instance["name"]], database, file, user=user)
 
     more = {"importContext": {**context, "kind": "sql#importContext"}}
@@ -274,15 +275,15 @@ def _may(cloud: Cloud, instance: Mapping[str, Any], bucket: str, name: str, perm
 
 
 def _store(cloud: Cloud, bucket: str, name: str, file: Path) -> None:
-    from rehearsal.cloud.services import storage
+    kind = "application/x-gzip" if name.endswith(".gz") else "application/sql"
+    live = [each for each in objects.versions(cloud, bucket) if each["name"] == name and "timeDeleted" not in each]
+    if live:
+        raise OperationFailed(f"gs://{bucket}/{name}: the object already exists", code="ERROR_RDBMS")
+    objects.put(cloud, bucket, name, file, {"contentType": kind})
 
-    storage.put(cloud, bucket, name, file.read_bytes(), "application/x-gzip" if name.endswith(".gz") else "text/plain")
 
-
-def _fetch(cloud: Cloud, bucket: str, name: str) -> bytes:
-    from rehearsal.cloud.services import storage
-
-    return storage.content(cloud, bucket, name)
+def _fetched(cloud: Cloud, bucket: str, name: str) -> Path:
+    return objects.content(cloud, objects.get(cloud, bucket, name))
 
 
 def _kept(call: Call) -> dict[str, Any]:
