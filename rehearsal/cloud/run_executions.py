@@ -207,9 +207,7 @@ def _task(cloud: Cloud, execution: Document, index: int, attempt: int) -> Task:
     container, account = template["containers"][0], account_of(cloud, template)
     ways, refused = _instances(cloud, template, account)
     short = execution["name"].rpartition("/")[2]
-    own = variables(
-        job=execution["job"], execution=short, index=index, attempt=attempt, count=execution["taskCount"]
-    )
+    own = variables(job=execution["job"], execution=short, index=index, attempt=attempt, count=execution["taskCount"])
     region = execution["name"].split("/")[3]
     facts = {
         "project/project-id": cloud.project,

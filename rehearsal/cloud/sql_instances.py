@@ -49,8 +49,7 @@ def shown(document: Mapping[str, Any]) -> Document:
 def as_google(error: Refused | OperationFailed) -> GoogleError:
     """A refusal of ``rehearsal.sql`` as one of the API."""
     if isinstance(error, OperationFailed):
-        made = GoogleError(500, error.message, reason=error.code)
-        return made
+        return GoogleError(500, error.message, reason=error.code)
     return GoogleError(error.code, error.message, reason=error.reason)
 
 
@@ -156,7 +155,11 @@ def completed(sent: Mapping[str, Any], *, version: int, replica: bool, zone: str
             **address,
         },
         "backupConfiguration": _backups(dict(sent.get("backupConfiguration") or {}), replica=replica),
-        "locationPreference": {"zone": zone, **(sent.get("locationPreference") or {}), "kind": "sql#locationPreference"},
+        "locationPreference": {
+            "zone": zone,
+            **(sent.get("locationPreference") or {}),
+            "kind": "sql#locationPreference",
+        },
         "settingsVersion": str(version),
     }
     if made.get("maintenanceWindow"):
@@ -192,7 +195,7 @@ def new_document(cloud: Cloud, body: Mapping[str, Any], *, installed: str, versi
         "serverCaCert": _authority(name, born),
         "instanceType": "READ_REPLICA_INSTANCE" if replica else "CLOUD_SQL_INSTANCE",
         "project": cloud.project,
-        "serviceAccountEmailAddress": f"p{cloud.number}-{secrets.token_hex(3)}@gcp-sa-cloud-sql.iam.gserviceaccount.com",
+        "serviceAccountEmailAddress": f"p{cloud.number}-{secrets.token_hex(3)}@{_AGENTS}",
         "backendType": "SECOND_GEN",
         "selfLink": f"{SELF[version]}/projects/{cloud.project}/instances/{name}",
         "connectionName": f"{cloud.project}:{region}:{name}",
@@ -222,6 +225,7 @@ def new_document(cloud: Cloud, body: Mapping[str, Any], *, installed: str, versi
     return made
 
 
+_AGENTS = "gcp-sa-cloud-sql.iam.gserviceaccount.com"
 _GEMINI = (
     "entitled",
     "googleVacuumMgmtEnabled",

@@ -48,7 +48,7 @@ def serving(email: str, *, token: Callable[[], str], facts: Mapping[str, str]) -
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def log_message(self, *_arguments: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """A token's path is nothing to write down."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -20,7 +20,11 @@ from rehearsal.processes import Processes, Program
 GRACE_S = 10.0
 """Between SIGTERM and SIGKILL: https://cloud.google.com/run/docs/container-contract#lifecycle-jobs"""
 _LOOK_EVERY_S = 0.02
-EXITED, TIMED_OUT, CANCELLED = "The container exited with an error.", "The configured timeout was reached.", "Cancelled."
+EXITED, TIMED_OUT, CANCELLED = (
+    "The container exited with an error.",
+    "The configured timeout was reached.",
+    "Cancelled.",
+)
 
 
 MIGRATIONS = "migrations"
@@ -252,7 +256,7 @@ def _tree(folder: Path, mounts: Mapping[str, str]) -> Path:
 
 
 def _rewritten(environment: Mapping[str, str], mounts: Mapping[str, str], tree: Path) -> dict[str, str]:
-    """Without files of its own, the container's paths become those of this machine: all that can't be as it would be."""
+    """Without files of its own, the container's paths become those of this machine."""
     changed = {**environment, "PYTHONPATH": ":".join(f"{tree}{p}" for p in environment["PYTHONPATH"].split(":"))}
     for name, value in changed.items():
         for inside, source in mounts.items():

@@ -38,7 +38,7 @@ def load(instance: Instance, database: str, file: Path, *, user: str) -> None:
     """Run a file of SQL, compressed or not, as this user; it stops at the first error. Raises OperationFailed."""
     read = instance.home / f"{file.name}.import"
     try:
-        with (gzip.open(file) if file.suffix == ".gz" else file.open("rb")) as source, read.open("wb") as target:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as source, read.open("wb") as target:
             shutil.copyfileobj(source, target)
         read.chmod(0o644)
         with instance.as_admin() as login:

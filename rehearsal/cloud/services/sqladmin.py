@@ -72,7 +72,7 @@ def _made(call: Call, document: Document, primary: str) -> None:
 
 
 def _bump(document: Document) -> None:
-    """https://github.com/hashicorp/terraform-provider-google/issues: a replica changes its primary's version as well."""
+    """A replica changes the version of its primary's settings as well: seen as 412 staleData in real life."""
     document["settings"]["settingsVersion"] = str(int(document["settings"]["settingsVersion"]) + 1)
 
 

@@ -181,9 +181,7 @@ def clone(call: Call) -> Document:
     return operation(call, "CLONE", name, work)
 
 
-@method(
-    "sql.projects.instances.getLatestRecoveryTime", permission="cloudsql.instances.get", on=name_on
-)
+@method("sql.projects.instances.getLatestRecoveryTime", permission="cloudsql.instances.get", on=name_on)
 def latest_recovery_time(call: Call) -> Document:
     earliest = servers(call.cloud).earliest(call.path["instance"])
     if earliest is None:

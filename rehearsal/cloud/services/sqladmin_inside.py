@@ -26,9 +26,7 @@ def insert_user(call: Call) -> Document:
     _check_password(call, name, body.get("password"))
 
     def work() -> None:
-        inside.make_user(
-            server, name, kind=kind, password=body.get("password"), roles=body.get("databaseRoles") or ()
-        )
+        inside.make_user(server, name, kind=kind, password=body.get("password"), roles=body.get("databaseRoles") or ())
 
     return operation(call, "CREATE_USER", call.path["instance"], work)
 
@@ -219,7 +217,7 @@ def get_certificate(call: Call) -> Document:
 @method("sql.sslCerts.list", permission="cloudsql.sslCerts.list", on=name_on, depth="checked")
 def list_certificates(call: Call) -> Document:
     with call.cloud.lock:
-        inside_ = [each for each in call.cloud.collection(_CERTIFICATES).values()]
+        inside_ = list(call.cloud.collection(_CERTIFICATES).values())
     return {
         "kind": "sql#sslCertsList",
         "items": [each for each in inside_ if each["instance"] == call.path["instance"]],
