@@ -18,6 +18,8 @@ from rehearsal.cloud.state import Cloud
 PROJECT, REGION = "demo-proj", "europe-west1"
 SERVICES = {"sqladmin", "run", "secretmanager", "servicenetworking", "iam", "storage", "compute", "vpcaccess"}
 PATIENCE_S = 120.0
+_BASES = {"storage": "/storage/v1/", "compute": "/compute/v1/"}
+"""Where the client's paths don't begin at the host."""
 JOBS = f"projects/{PROJECT}/locations/{REGION}/jobs"
 
 
@@ -37,7 +39,7 @@ def client(cloud: Cloud, service: str, version: str, token: str | None = None) -
         service,
         version,
         credentials=Credentials(token=token or cloud.operator_token),
-        client_options={"api_endpoint": f"{cloud.url}/{service}"},
+        client_options={"api_endpoint": f"{cloud.url}/{service}{_BASES.get(service, '')}"},
         static_discovery=True,
         num_retries=0,
     )

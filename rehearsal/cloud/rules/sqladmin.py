@@ -97,11 +97,6 @@ def _start_time(call: Call) -> Details | None:
     return {"start": start} if start and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", start) else None
 
 
-def _disk_type(call: Call) -> Details | None:
-    kind = settings_after(call).get("dataDiskType", "PD_SSD")
-    return None if kind in ("PD_SSD", "PD_HDD", "HYPERDISK_BALANCED") else {"kind": kind}
-
-
 def _disk_size(call: Call) -> Details | None:
     size = int(settings_after(call).get("dataDiskSizeGb") or 10)
     return None if 10 <= size <= 65536 else {"size": size}
@@ -289,13 +284,6 @@ add(
         message="Invalid request: Backup start time {start} is not of the form HH:MM.",
         source=f"{_DOCS}/admin-api/rest/v1/instances#BackupConfiguration.FIELDS.start_time (words ours)",
         check=_start_time,
-    ),
-    Rule(
-        key="sql-disk-type",
-        methods=_SETTINGS,
-        message="Invalid request: Invalid data disk type {kind}.",
-        source=f"{_DOCS}/admin-api/rest/v1/instances#SqlDataDiskType (words ours)",
-        check=_disk_type,
     ),
     Rule(
         key="sql-disk-size",
