@@ -166,8 +166,9 @@ def run(cloud: Cloud, job: Document, execution: Document) -> None:
 def log_of(cloud: Cloud, name: str) -> str:
     """All that an execution's containers printed, and what Cloud Run said in between."""
     with cloud.lock:
-        file: Path = cloud.collection(EXECUTIONS)[name]["_log"]
-    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        found = cloud.collection(EXECUTIONS).get(name)
+    file: Path | None = found["_log"] if found else None
+    return file.read_text(encoding="utf-8", errors="replace") if file and file.exists() else ""
 
 
 def shown(document: Mapping[str, Any]) -> Document:

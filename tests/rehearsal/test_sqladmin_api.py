@@ -12,7 +12,7 @@ from googleapiclient.errors import HttpError
 from rehearsal.cloud.state import Cloud
 from tests.google_clients import PROJECT, allow, client, done, instance_body, make_account, running_cloud, settled
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("sqladmin")]
 
 DAILY = {"enabled": True, "pointInTimeRecoveryEnabled": True, "transactionLogRetentionDays": 7}
 
@@ -50,7 +50,7 @@ def test_an_instance_is_shown_with_what_cloud_sql_adds(sql: Any) -> None:
     assert found["settings"]["settingsVersion"] == "1"
     assert found["settings"]["backupConfiguration"]["transactionalLogStorageState"] == "CLOUD_STORAGE"
     assert "rootPassword" not in found
-    assert [each["name"] for each in sql.instances().list(project=PROJECT).execute()["items"]][0] == "main"
+    assert next(each["name"] for each in sql.instances().list(project=PROJECT).execute()["items"]) == "main"
 
 
 @pytest.mark.parametrize(
