@@ -5,6 +5,7 @@ session of its own, so that Ctrl-C is for the cloud to answer. With ``root``, th
 namespace of its own, with ``mounts`` in it (path as the program sees it → path here) and nothing else of this machine.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -12,6 +13,7 @@ import sys
 import time
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+WRITABLE = frozenset({"/dev", "/proc"})
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 
 
@@ -28,7 +30,8 @@ def enter(root: str, mounts: "dict[str, str]") -> None:
         done = libc.mount(source.encode(), target.encode(), kind.encode() if kind else None, flags, None)
         checked(done, f"mount {target}")
 
-    def place(target: str, source: str) -> None:
+    def place(inside: str, source: str) -> None:
+        target = f"{root}{inside}"
         os.makedirs(os.path.dirname(target), mode=0o755, exist_ok=True)
         if os.path.islink(source):  # /bin and /lib are links into /usr
             os.symlink(os.readlink(source), target)
@@ -38,6 +41,10 @@ def enter(root: str, mounts: "dict[str, str]") -> None:
         else:
             open(target, "w").close()
         mount(source, target, None, MS_BIND | MS_REC)
+        if inside not in WRITABLE:
+            # Nothing that a container does reaches this machine, nor a mount point that is made for a later one.
+            with contextlib.suppress(OSError):
+                mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
     uid, gid = os.geteuid(), os.getegid()
     checked(libc.unshare(CLONE_NEWNS if uid == 0 else CLONE_NEWNS | CLONE_NEWUSER), "unshare")
@@ -48,7 +55,7 @@ def enter(root: str, mounts: "dict[str, str]") -> None:
     mount("none", "/", None, MS_REC | MS_PRIVATE)
     mount("tmpfs", root, "tmpfs", 0)
     for inside, outside in mounts.items():
-        place(f"{root}{inside}", outside)
+        place(inside, outside)
     if not os.path.exists(f"{root}/tmp"):
         os.mkdir(f"{root}/tmp")
         os.chmod(f"{root}/tmp", 0o1777)

@@ -103,7 +103,7 @@ def drop_user(instance: Instance, name: str) -> None:
 def users(instance: Instance) -> list[User]:
     """Those that log in, the system's left out."""
     with instance.session() as session:
-        rows = session.execute("SELECT rolname::text FROM pg_roles WHERE rolcanlogin ORDER BY 1").fetchall()
+        rows = session.execute("SELECT rolname::text FROM pg_roles WHERE rolcanlogin ORDER BY oid").fetchall()
         groups = _memberships(session)
     return [_user(name, groups.get(name, ())) for (name,) in rows if name not in SYSTEM]
 

@@ -114,8 +114,8 @@ def test_an_update_wants_the_version_it_was_read_at_and_restarts_for_a_tier(sql:
 
 def test_users_and_databases_are_those_of_the_server(sql: Any, cloud: Cloud) -> None:
     users = sql.users().list(project=PROJECT, instance="main").execute()["items"]
-    assert [user["name"] for user in users] == ["ada", "postgres"]
-    assert users[0]["databaseRoles"] == ["cloudsqlsuperuser"] and not any("password" in user for user in users)
+    assert [user["name"] for user in users] == ["postgres", "ada"]
+    assert users[1]["databaseRoles"] == ["cloudsqlsuperuser"] and not any("password" in user for user in users)
     database = sql.databases().get(project=PROJECT, instance="main", database="gaia").execute()
     assert (database["charset"], database["collation"]) == ("UTF8", "en_US.UTF8")
     with cloud.servers["main"].session("gaia") as session:

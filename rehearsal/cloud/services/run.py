@@ -61,7 +61,7 @@ def patch(call: Call) -> Document:
         return _lro(call, kept, lambda: None)
     with call.cloud.lock:
         changed = _given(call, call.principal.partition(":")[2])
-        for name in (*_GIVEN, "terminalCondition"):
+        for name in _GIVEN:
             kept.pop(name, None)
         generation = str(int(kept["generation"]) + 1)
         kept |= {**changed, "generation": generation, "observedGeneration": generation}
@@ -87,7 +87,8 @@ def _given(call: Call, user: str) -> Document:
         "updateTime": now(),
         "lastModifier": user,
         "etag": etag(),
-        "conditions": [],
+        "terminalCondition": {"type": "Ready", "state": "CONDITION_PENDING", "lastTransitionTime": now()},
+        "conditions": [{"type": "ResourcesAvailable", "state": "CONDITION_PENDING", "lastTransitionTime": now()}],
     }
 
 
@@ -169,6 +170,7 @@ def delete(call: Call) -> Document:
                 inside = call.cloud.collection(kind)
                 for name in [name for name in inside if name.startswith(f"{call.name}/")]:
                     del inside[name]
+            kept["deleteTime"] = now()
 
     return _lro(call, kept, work)
 
