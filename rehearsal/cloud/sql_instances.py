@@ -31,6 +31,13 @@ def servers(cloud: Cloud) -> Servers:
         return cloud.servers
 
 
+def lose(cloud: Cloud, name: str) -> None:
+    """A fault on request: the machine of an instance is gone at once, and its replicas are all there is."""
+    servers(cloud).lose(name)
+    with cloud.lock:
+        cloud.collection(INSTANCES)[name]["state"] = "FAILED"
+
+
 def name_on(call: Call) -> str:
     """The instance as IAM names it."""
     name = call.path.get("instance") or call.body.get("name") or ""

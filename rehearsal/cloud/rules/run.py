@@ -89,6 +89,14 @@ def _bad_connection(call: Call) -> Details | None:
     return None
 
 
+def _two_values(call: Call) -> Details | None:
+    for container in task_template(call.body).get("containers") or ():
+        for each in container.get("env") or ():
+            if "value" in each and each.get("valueSource"):
+                return {"name": each.get("name")}
+    return None
+
+
 def _stale(call: Call) -> Details | None:
     found, sent = call.cloud.collection(JOBS).get(call.name), call.body.get("etag")
     return {} if found is not None and sent and sent != found["etag"] else None
@@ -186,6 +194,13 @@ add(
         message="template.template.containers[0].resources.limits: Invalid {what}.",
         source=f"{_DOCS}/configuring/jobs/cpu, {_DOCS}/configuring/jobs/memory-limits (words ours)",
         check=_cpu,
+    ),
+    Rule(
+        key="run-two-values",
+        methods=_BOTH,
+        message="template.template.containers[0].env: {name} has both a value and a value source.",
+        source=f"{_DOCS}/reference/rest/v2/EnvVar (a union field; words ours)",
+        check=_two_values,
     ),
     Rule(
         key="run-stale",

@@ -22,7 +22,6 @@ _MUTATIONS = (
     " sql.databases.delete sql.databases.patch sql.databases.update sql.backupRuns.insert sql.sslCerts.insert"
 )
 MUTATIONS = tuple(_MUTATIONS.split())
-_KNOWN_VERSIONS = re.compile(r"POSTGRES_(9_6|1[0-8])")
 SERVED_VERSION = "POSTGRES_16"
 
 
@@ -55,11 +54,6 @@ def _taken(call: Call) -> Details | None:
     name = call.body.get("name", "")
     there = name in call.cloud.collection(INSTANCES)
     return {} if there or call.cloud.retired(INSTANCES, name, within_s=WEEK_S) else None
-
-
-def _no_version(call: Call) -> Details | None:
-    version = call.body.get("databaseVersion", SERVED_VERSION)
-    return None if _KNOWN_VERSIONS.fullmatch(version) else {"version": version}
 
 
 def _other_version(call: Call) -> Details | None:
@@ -100,6 +94,46 @@ def _start_time(call: Call) -> Details | None:
 def _disk_size(call: Call) -> Details | None:
     size = int(settings_after(call).get("dataDiskSizeGb") or 10)
     return None if 10 <= size <= 65536 else {"size": size}
+
+
+def _long_queries(call: Call) -> Details | None:
+    chosen = settings_after(call)
+    length = (chosen.get("insightsConfig") or {}).get("queryStringLength")
+    most = 4500 if chosen.get("edition", "ENTERPRISE_PLUS") == "ENTERPRISE" else 100_000
+    return {"length": length, "most": most} if length is not None and not 256 <= int(length) <= most else None
+
+
+def _final_days(call: Call) -> Details | None:
+    days = (settings_after(call).get("finalBackupConfig") or {}).get("retentionDays")
+    return {"days": days} if days is not None and not 1 <= int(days) <= 365 else None
+
+
+def _data_cache(call: Call) -> Details | None:
+    chosen = settings_after(call)
+    wanted = (chosen.get("dataCacheConfig") or {}).get("dataCacheEnabled")
+    return {} if wanted and chosen.get("edition") == "ENTERPRISE" else None
+
+
+def _kept_backups(call: Call) -> Details | None:
+    given = (settings_after(call).get("backupConfiguration") or {}).get("backupRetentionSettings") or {}
+    kept = given.get("retainedBackups")
+    return {"kept": kept} if kept is not None and not 1 <= int(kept) <= 365 else None
+
+
+def _account_suffix(call: Call) -> Details | None:
+    machine = call.body.get("type") == "CLOUD_IAM_SERVICE_ACCOUNT"
+    return {} if machine and call.body.get("name", "").endswith(".gserviceaccount.com") else None
+
+
+def _no_password(call: Call) -> Details | None:
+    if call.body.get("type", "BUILT_IN") != "BUILT_IN" or call.body.get("password"):
+        return None
+    roles = call.body.get("databaseRoles") or call.query.get("databaseRoles")
+    return None if call.method.id == "sql.users.update" and roles else {}
+
+
+def _no_database_name(call: Call) -> Details | None:
+    return None if call.body.get("name") else {}
 
 
 def _shrinks(call: Call) -> Details | None:
@@ -228,13 +262,6 @@ add(
         check=_taken,
     ),
     Rule(
-        key="sql-version",
-        methods=(_INSERT,),
-        message="Invalid request: Invalid database version {version}.",
-        source=f"{_DOCS}/db-versions (words ours)",
-        check=_no_version,
-    ),
-    Rule(
         key="sql-version-not-here",
         methods=_SETTINGS,
         message="not modelled: this rehearsal has PostgreSQL 16 and no {version}",
@@ -291,6 +318,57 @@ add(
         message="Invalid request: Data disk size {size} GB is not between 10 and 65536.",
         source=f"{_DOCS}/quotas#storage_limits (words ours)",
         check=_disk_size,
+    ),
+    Rule(
+        key="sql-insights-length",
+        methods=_SETTINGS,
+        message="Invalid request: Query string length {length} is not between 256 and {most}.",
+        source=f"{_DOCS}/using-query-insights#enable-insights: 256 to 4500 bytes, 1 to 100 KB with Enterprise Plus",
+        check=_long_queries,
+    ),
+    Rule(
+        key="sql-final-backup-days",
+        methods=_SETTINGS,
+        message="Invalid request: The retention of the final backup, {days} days, is not between 1 and 365.",
+        source=f"{_DOCS}/backup-recovery/final-backups (words ours)",
+        check=_final_days,
+    ),
+    Rule(
+        key="sql-kept-backups",
+        methods=_SETTINGS,
+        message="Invalid request: The number of retained backups, {kept}, is not between 1 and 365.",
+        source=f"{_DOCS}/backup-recovery/backups#retained-backups (words ours)",
+        check=_kept_backups,
+    ),
+    Rule(
+        key="sql-data-cache",
+        methods=_SETTINGS,
+        message="Invalid request: Data cache is only supported for Enterprise Plus edition.",
+        source=f"{_DOCS}/data-cache (words after those for connection pools, magic-modules#15107)",
+        check=_data_cache,
+    ),
+    Rule(
+        key="sql-user-suffix",
+        methods=("sql.users.insert",),
+        message="Invalid request: Database username for Cloud IAM service account should be created without "
+        '".gserviceaccount.com" suffix.',
+        source=f"{_DOCS}/add-manage-iam-users#creating-a-database-user",
+        check=_account_suffix,
+    ),
+    Rule(
+        key="sql-user-password",
+        methods=("sql.users.insert", "sql.users.update"),
+        message="Invalid request: A password is required for a built-in user.",
+        source=f"{_DOCS}/users: all PostgreSQL users must have a password (words ours)",
+        check=_no_password,
+    ),
+    Rule(
+        key="sql-database-name",
+        methods=("sql.databases.insert",),
+        message="Missing parameter: Database name.",
+        source=f"{_DOCS}/admin-api/rest/v1/databases/insert (words ours)",
+        reason="required",
+        check=_no_database_name,
     ),
     Rule(
         key="sql-disk-shrinks",

@@ -139,9 +139,9 @@ def delete(call: Call) -> Document:
     final = (kept["settings"].get("finalBackupConfig") or {}).get("enabled")
 
     def work() -> None:
-        if final and behind[name].runs and behind[name].primary is None:
-            behind.back_up(name)
-        if name in behind.instances:
+        if name in behind.instances:  # an operation that died half-way leaves an instance without a server
+            if final and behind[name].runs and behind[name].primary is None:
+                behind.back_up(name)
             behind.delete(name)
         with call.cloud.lock:
             instances = call.cloud.collection(INSTANCES)
@@ -157,8 +157,13 @@ def delete(call: Call) -> Document:
 
 @method("sql.instances.restart", permission="cloudsql.instances.restart", on=name_on)
 def restart(call: Call) -> Document:
-    name = _kept(call)["name"]
-    return operation(call, "RESTART", name, servers(call.cloud)[name].restart)
+    kept = _kept(call)
+
+    def work() -> None:
+        servers(call.cloud)[kept["name"]].restart()
+        kept["state"] = "RUNNABLE"
+
+    return operation(call, "RESTART", kept["name"], work)
 
 
 @method(
