@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from googleapiclient.errors import HttpError
 
-from rehearsal.cloud.state import Cloud
+from rehearsal.cloud import sql_instances
+from rehearsal.cloud.errors import GoogleError
+from rehearsal.cloud.state import Cloud, Fault
 from tests.google_clients import PROJECT, allow, client, done, instance_body, make_account, running_cloud, settled
 
 pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("sqladmin")]
@@ -161,6 +163,38 @@ def test_a_replica_follows_blocks_the_deletion_of_its_primary_and_is_promoted(sq
         session.execute("CREATE TABLE written (number int)")
     for name in ("first", "second"):
         done(sql, sql.instances().delete(project=PROJECT, instance=name).execute())
+
+
+def test_a_lost_primary_is_survived_by_its_replica(sql: Any, cloud: Cloud) -> None:
+    done(sql, sql.instances().insert(project=PROJECT, body=instance_body("lost")).execute())
+    body = {**instance_body("spare"), "masterInstanceName": "lost"}
+    done(sql, sql.instances().insert(project=PROJECT, body=body).execute())
+    with cloud.servers["lost"].session() as session:
+        session.execute("CREATE TABLE kept AS SELECT 1 AS number")
+    sql_instances.lose(cloud, "lost")
+    assert sql.instances().get(project=PROJECT, instance="lost").execute()["state"] == "FAILED"
+    assert "not running" in refusal(sql.users().list(project=PROJECT, instance="lost"))[2]
+    done(sql, sql.instances().promoteReplica(project=PROJECT, instance="spare").execute())
+    with cloud.servers["spare"].session() as session:
+        session.execute("INSERT INTO kept VALUES (2)")
+    done(sql, sql.instances().restart(project=PROJECT, instance="lost").execute())
+    for name in ("lost", "spare"):
+        done(sql, sql.instances().delete(project=PROJECT, instance=name).execute())
+
+
+@pytest.mark.parametrize("after_work", [False, True])
+def test_a_creation_that_dies_half_way_leaves_an_instance_that_has_to_be_deleted(
+    sql: Any, cloud: Cloud, after_work: bool
+) -> None:
+    name = f"half-{after_work}".lower()
+    error = GoogleError(500, "An unknown error occurred.", reason="INTERNAL_ERROR")
+    fault = Fault(method="sql.instances.insert", error=error, in_operation=True, after_work=after_work)
+    with cloud.faulty(fault):
+        begun = sql.instances().insert(project=PROJECT, body=instance_body(name)).execute()
+        assert settled(sql, begun)["error"]["errors"][0]["message"] == "An unknown error occurred."
+    again = refusal(sql.instances().insert(project=PROJECT, body=instance_body(name)))
+    assert again[:2] == (409, "instanceAlreadyExists")
+    done(sql, sql.instances().delete(project=PROJECT, instance=name).execute())
 
 
 def test_an_export_is_a_dump_in_the_bucket_which_an_import_reads(sql: Any, cloud: Cloud) -> None:
