@@ -28,6 +28,17 @@ EXITED, TIMED_OUT, CANCELLED = (
 
 
 MIGRATIONS = "migrations"
+NOT_MODELLED = (
+    "images: the checkout's own are put together from its Dockerfile, with this machine's Python; no other can be run",
+    "the network: a container reaches this machine's loopback, and no VPC; where it lacks a way in, it is refused",
+    "limits of CPU and memory",
+    "other processes of this machine can be seen in /proc",
+    "GAIA_SQLADMIN_URL, CLOUDSDK_API_ENDPOINT_OVERRIDES_SQL and GCE_METADATA_HOST, which Google doesn't set: they lead "
+    "the job to this cloud",
+)
+"""What the report says of these jobs."""
+REWRITTEN = "paths: this machine gives a container no files of its own, so its paths are rewritten in its environment"
+"""Said as well where ``Machine.isolated`` is false."""
 
 
 class NoImage(Exception):

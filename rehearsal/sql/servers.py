@@ -25,6 +25,17 @@ from rehearsal.sql.tiers import Tier
 SOCKET_PATH_MOST = 107
 """https://cloud.google.com/sql/docs/postgres/connect-run: 108 with the zero byte at its end."""
 _POINT_TIMEOUT_S = 60.0
+NOT_MODELLED = (
+    "TLS: these binaries have none, so no certificate is checked; sslMode and client certificates are kept alone",
+    "addresses: an instance is reached at its socket alone, as through Cloud Run or the Auth Proxy",
+    "what Google changed in PostgreSQL for cloudsqlsuperuser: event triggers, extensions and replication users by it",
+    "extensions: pgaudit, pg_stat_statements and others can't be loaded; their flags can be shown",
+    "logins without a password: IAM users are made, and can't log in",
+    "the standby of another zone: a failover restarts the same server",
+    "maintenance, disk sizes, Query Insights, and how fast a machine is",
+    "the order of text: every database is collated as C",
+)
+"""What the report says of these servers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def deleted_now(cloud: Cloud) -> None:
 
 
 NETWORK = f"projects/{PROJECT}/global/networks/vpc"
-PRIVATE = {"ipConfiguration": {"ipv4Enabled": False, "privateNetwork": NETWORK}}
+PRIVATE: dict[str, Any] = {"ipConfiguration": {"ipv4Enabled": False, "privateNetwork": NETWORK}}
 KEY = {"kmsKeyName": f"projects/{PROJECT}/locations/{REGION}/keyRings/r/cryptoKeys/k"}
 
 
