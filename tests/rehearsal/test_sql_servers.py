@@ -153,6 +153,22 @@ def test_a_backup_gives_back_what_was_there_and_a_clone_any_moment(servers: Serv
     servers.delete("then")
 
 
+def test_a_moment_can_be_had_without_a_backup_and_with_fewer_connections_than_there_were(servers: Servers) -> None:
+    more = {**FLAGS, "max_connections": "90"}
+    servers.create("young", "p:r:young", flags=more, tier=SMALL, archives=True)
+    inside.make_database(servers["young"], "gaia")
+    with servers["young"].session("gaia") as session:
+        session.execute("CREATE TABLE told AS SELECT 'first' AS word")
+        moment = after_now()
+        session.execute("DROP TABLE told")
+    servers.change("young", flags=FLAGS, before=more, tier=SMALL, archives=True, restart=False)
+    servers.clone("younger", "p:r:younger", of="young", flags=FLAGS, tier=SMALL, at=moment)
+    assert one(servers, "younger", "SELECT word FROM told") == "first"
+    assert one(servers, "younger", "SHOW max_connections") == "50"
+    for name in ("young", "younger"):
+        servers.delete(name)
+
+
 def test_only_what_needs_a_restart_gets_one(servers: Servers) -> None:
     born = "SELECT pg_postmaster_start_time()"
     before, more = one(servers, "db", born), {**FLAGS, "work_mem": "8192"}
