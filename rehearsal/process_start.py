@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import sys
 import time
 
@@ -67,6 +68,7 @@ def main(arguments: "list[str]") -> None:
     plan, command = json.loads(arguments[0]), arguments[1:]
     os.umask(0o022)
     os.setsid()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     aside = f"{plan['record']}.new"
     with open(aside, "w") as file:
         json.dump({"pid": os.getpid(), "at": time.time()}, file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import signal
 import threading
 import time
@@ -146,6 +147,7 @@ class Machine:
         try:
             return self._run(task, log=log, job=job, stop=stop)
         finally:
+            shutil.rmtree(self.folder / task.name, ignore_errors=True)  # secrets may be files in it
             self._under_way.remove(known)
             known[1].set()
 

@@ -220,6 +220,21 @@ def isolated(cloud: Cloud) -> bool:
     return run_executions.machine(cloud).isolated
 
 
+def test_a_secret_is_a_file_where_it_is_mounted_and_goes_with_the_container(cloud: Cloud, run: Any) -> None:
+    code = "import pathlib; print(pathlib.Path('/secrets/of/key.txt').read_text() == '0123456789abcdef' * 4)"
+    job = body(entitled(cloud, "mounts"), code=code, token="first")
+    template = job["template"]["template"]
+    template["volumes"].append({"name": "of", "secret": {"secret": "key", "items": [{"path": "key.txt"}]}})
+    template["containers"][0]["volumeMounts"].append({"name": "of", "mountPath": "/secrets/of"})
+    answer = created(run, "mounts", job)
+    said = log(cloud, "mounts", "first")
+    assert ("error" not in answer, said) == (True, "True\n") or not isolated(cloud)
+    kept = [
+        file for file in run_executions.machine(cloud).folder.rglob("*") if file.is_file() and file.suffix != ".log"
+    ]
+    assert not any(SECRETS["GAIA_IDENTITY_KEY"][1] in file.read_text(errors="replace") for file in kept)
+
+
 def test_without_files_of_its_own_a_container_runs_all_the_same(
     cloud: Cloud, run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

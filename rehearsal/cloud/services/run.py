@@ -33,7 +33,7 @@ _GIVEN = (
 )
 
 
-@method(f"{_J}.create", permission="run.jobs.create")
+@method(f"{_J}.create", permission="run.jobs.create", note="only images of this checkout can be run")
 def create(call: Call) -> Document:
     name, user = job_name(call), call.principal.partition(":")[2]
     document = {
@@ -54,7 +54,9 @@ def create(call: Call) -> Document:
     return _lro(call, document, lambda: _ready(call, document))
 
 
-@method(f"{_J}.patch", permission="run.jobs.update", note="allowMissing is refused")
+@method(
+    f"{_J}.patch", permission="run.jobs.update", note="the whole job, whatever updateMask says; allowMissing makes none"
+)
 def patch(call: Call) -> Document:
     kept = _kept(call)
     if call.query.get("validateOnly"):
@@ -175,7 +177,7 @@ def delete(call: Call) -> Document:
     return _lro(call, kept, work)
 
 
-@method(f"{_J}.run", permission="run.jobs.run")
+@method(f"{_J}.run", permission="run.jobs.run", note="without limits of CPU and memory")
 def run(call: Call) -> Document:
     kept, overrides = _kept(call), call.body.get("overrides") or {}
     if overrides:

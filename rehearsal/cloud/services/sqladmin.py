@@ -29,9 +29,10 @@ from rehearsal.cloud.sql_instances import (
 )
 
 _SWEPT = ("settingsVersion", "kind")
+_KEPT_ALONE = "TLS, addresses, disks, maintenance and Query Insights are kept, with nothing behind them"
 
 
-@method("sql.instances.insert", permission="cloudsql.instances.create", on=project_on)
+@method("sql.instances.insert", permission="cloudsql.instances.create", on=project_on, note=_KEPT_ALONE)
 def insert(call: Call) -> Document:
     behind = servers(call.cloud)
     installed = postgres.version(behind.template_server)
@@ -88,12 +89,12 @@ def list_(call: Call) -> Document:
     return {"kind": "sql#instancesList", **page(every, call.query, "items")}
 
 
-@method("sql.instances.update", permission="cloudsql.instances.update", on=name_on)
+@method("sql.instances.update", permission="cloudsql.instances.update", on=name_on, note="the same")
 def update(call: Call) -> Document:
     return _change(call, call.body)
 
 
-@method("sql.instances.patch", permission="cloudsql.instances.update", on=name_on)
+@method("sql.instances.patch", permission="cloudsql.instances.update", on=name_on, note="the same")
 def patch(call: Call) -> Document:
     kept = _kept(call)
     before = {name: value for name, value in kept["settings"].items() if name not in _SWEPT}

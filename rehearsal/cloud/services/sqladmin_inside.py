@@ -19,7 +19,7 @@ _CERTIFICATES = "sqladmin.sslCerts"
 # Users.
 
 
-@method("sql.users.insert", permission="cloudsql.users.create", on=name_on)
+@method("sql.users.insert", permission="cloudsql.users.create", on=name_on, note="an IAM user can't log in")
 def insert_user(call: Call) -> Document:
     server, body = _server(call), call.body
     name, kind = body.get("name", ""), body.get("type", inside.BUILT_IN)
@@ -110,7 +110,7 @@ def _complex(password: str) -> bool:
 # Databases.
 
 
-@method("sql.databases.insert", permission="cloudsql.databases.create", on=name_on)
+@method("sql.databases.insert", permission="cloudsql.databases.create", on=name_on, note="collated as C")
 def insert_database(call: Call) -> Document:
     server, body = _server(call), call.body
     charset, collation = body.get("charset") or "UTF8", body.get("collation") or inside.DEFAULT_COLLATION
@@ -205,7 +205,7 @@ def insert_certificate(call: Call) -> Document:
     }
 
 
-@method("sql.sslCerts.get", permission="cloudsql.sslCerts.get", on=name_on, depth="checked")
+@method("sql.sslCerts.get", permission="cloudsql.sslCerts.get", on=name_on, depth="checked", note="in form alone")
 def get_certificate(call: Call) -> Document:
     with call.cloud.lock:
         found = call.cloud.collection(_CERTIFICATES).get(f"{call.path['instance']}/{call.path['sha1Fingerprint']}")
@@ -214,7 +214,7 @@ def get_certificate(call: Call) -> Document:
     return found
 
 
-@method("sql.sslCerts.list", permission="cloudsql.sslCerts.list", on=name_on, depth="checked")
+@method("sql.sslCerts.list", permission="cloudsql.sslCerts.list", on=name_on, depth="checked", note="in form alone")
 def list_certificates(call: Call) -> Document:
     with call.cloud.lock:
         inside_ = list(call.cloud.collection(_CERTIFICATES).values())
@@ -224,7 +224,7 @@ def list_certificates(call: Call) -> Document:
     }
 
 
-@method("sql.sslCerts.delete", permission="cloudsql.sslCerts.delete", on=name_on, depth="checked")
+@method("sql.sslCerts.delete", permission="cloudsql.sslCerts.delete", on=name_on, depth="checked", note="in form alone")
 def delete_certificate(call: Call) -> Document:
     get_certificate(call)
     with call.cloud.lock:
