@@ -157,6 +157,9 @@ def end_recorded(folder: Path) -> None:
                 process.send_signal(how)
         deadline = time.monotonic() + patience_s
         running = [p for p in running if not postgres.ended(p, max(0.0, deadline - time.monotonic()))]
+    for file in (folder / _RECORDS).glob("*"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            os.killpg(json.loads(file.read_text())["pid"], signal.SIGKILL)
     _end_in(folder)
 
 

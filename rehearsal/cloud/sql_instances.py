@@ -225,6 +225,8 @@ def new_document(cloud: Cloud, body: Mapping[str, Any], *, installed: str, versi
         made["masterInstanceName"] = f"{cloud.project}:{primary}"
         failover = (body.get("replicaConfiguration") or {}).get("failoverTarget", False)
         made["replicaConfiguration"] = {"kind": "sql#replicaConfiguration", "failoverTarget": failover}
+    if ((body["settings"].get("ipConfiguration") or {}).get("pscConfig") or {}).get("pscEnabled"):
+        made |= _psc(region)
     if key := body.get("diskEncryptionConfiguration"):
         made["diskEncryptionConfiguration"] = {**key, "kind": "sql#diskEncryptionConfiguration"}
         version_name = f"{key.get('kmsKeyName', '')}/cryptoKeyVersions/1"
@@ -241,6 +243,16 @@ _GEMINI = (
     "indexAdvisorEnabled",
     "flagRecommenderEnabled",
 )
+
+
+def _psc(region: str) -> Document:
+    """The way in by Private Service Connect, in form: nobody listens there.
+
+    https://cloud.google.com/sql/docs/postgres/configure-private-service-connect
+    """
+    one, other = secrets.token_hex(6), secrets.token_hex(6)
+    where = f"projects/{one}-tp/regions/{region}/serviceAttachments/a-{other}-psc-service-attachment-{other}"
+    return {"pscServiceAttachmentLink": where, "dnsName": f"{one}.{other}.{region}.sql.goog."}
 
 
 def _addresses(cloud: Cloud, settings: Mapping[str, Any]) -> list[Document]:
