@@ -79,29 +79,48 @@ def add_development_tools(root: Path) -> None:
 
     Raises EnvironmentFailed, wheels.DownloadError.
     """
-    lock, stamp = (root / "uv.lock").read_bytes(), root / ".venv" / ".gaia-lock-dev"
-    if stamp.exists() and stamp.read_bytes() == lock:
-        return
-    _say("installing the development tools of uv.lock (once for each checkout) ...")
-    _sync_with_any_uv(root, wheels.cache_folder(), "--group=dev")
-    _write(stamp, lock)
+    if not _has(root, "dev"):
+        _say("installing the development tools of uv.lock (once for each checkout) ...")
+        _add(root, "dev")
 
 
-def _sync_with_any_uv(root: Path, cache: Path, group: str) -> None:
+def add_rehearsal(root: Path) -> None:
+    """Install what the rehearsal runs with, unless it is there; the development tools have it too.
+
+    Raises EnvironmentFailed, wheels.DownloadError.
+    """
+    if not _has(root, "rehearsal") and not _has(root, "dev"):
+        _say("installing the packages of the rehearsal of uv.lock (once for each checkout) ...")
+        _add(root, "rehearsal")
+
+
+def _has(root: Path, group: str) -> bool:
+    stamp = root / ".venv" / f".gaia-lock-{group}"
+    return stamp.exists() and stamp.read_bytes() == (root / "uv.lock").read_bytes()
+
+
+def _add(root: Path, group: str) -> None:
+    lock = (root / "uv.lock").read_bytes()
+    # --no-dev: without it uv adds the development tools to whatever group is named.
+    _sync_with_any_uv(root, wheels.cache_folder(), f"--group={group}", *([] if group == "dev" else ["--no-dev"]))
+    _write(root / ".venv" / f".gaia-lock-{group}", lock)
+
+
+def _sync_with_any_uv(root: Path, cache: Path, *groups: str) -> None:
     """With the uv on PATH, and where that fails with the one of uv.lock."""
     on_path = shutil.which("uv")
-    if on_path and _works(on_path) and _sync(on_path, root, group):
+    if on_path and _works(on_path) and _sync(on_path, root, groups):
         return
     uv = wheels.fetch("uv", lock=root / "uv.lock", cache=cache, say=_say) / "bin" / "uv"
-    if not _sync(str(uv), root, group):
+    if not _sync(str(uv), root, groups):
         raise EnvironmentFailed(
             "uv couldn't make the environment (its reason is above); mend that, then run the command again."
         )
 
 
-def _sync(uv: str, root: Path, group: str) -> bool:
+def _sync(uv: str, root: Path, groups: tuple[str, ...]) -> bool:
     """Whether ``uv sync`` succeeded. Packages that someone added stay (``--inexact``)."""
-    command = [uv, "sync", "--frozen", group, "--inexact", "--project", str(root), "--no-python-downloads"]
+    command = [uv, "sync", "--frozen", *groups, "--inexact", "--project", str(root), "--no-python-downloads"]
     if not sys.stderr.isatty():
         command.append("--quiet")  # its errors still show; on a terminal it draws its progress
     ours = {"UV_PROJECT_ENVIRONMENT": str(root / ".venv"), "UV_PYTHON": sys.executable}

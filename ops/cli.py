@@ -495,6 +495,22 @@ def seed(
     )
 
 
+@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia cloud", "./gaia cloud --api all"))
+def cloud(
+    project: Annotated[str, typer.Option("--project", metavar="ID", help="The project's id.")] = "demo-project",
+    region: Annotated[str, typer.Option("--region", metavar="REGION", help="Its region.")] = "us-west1",
+    apis: Annotated[
+        list[str] | None,
+        typer.Option("--api", metavar="NAME|all", help="An API that is enabled from the start, such as sqladmin."),
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Google's APIs of the stack on this machine, for any program or client, until Ctrl-C."""
+    from ops import cloud as module
+
+    return _run(json, lambda report: module.cloud(report, project=project, region=region, apis=apis or []))
+
+
 @app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia setup"))
 def setup(json: JsonOption = False) -> int:
     """Fetch or build the engine and install the development tools now rather than later."""
@@ -510,7 +526,9 @@ def test(
     context: typer.Context,
     tiers: Annotated[
         list[str] | None,
-        typer.Option("--tier", metavar="unit|production|integration|engine|docker|faults", help="Only this tier."),
+        typer.Option(
+            "--tier", metavar="unit|production|rehearsal|integration|engine|docker|faults", help="Only this tier."
+        ),
     ] = None,
     faults: Annotated[bool, typer.Option("--faults", help="Only the fault suite: the same as --tier faults.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Make each fault as often as its docs say.")] = False,

@@ -11,7 +11,7 @@ from ops import stacks
 from ops.exits import FAILED, FINE, INTERRUPTED, USAGE, Missing, UsageFault
 from ops.report import Report
 
-TIERS = ("unit", "production", "integration", "engine", "docker", "faults")
+TIERS = ("unit", "production", "rehearsal", "integration", "engine", "docker", "faults")
 _PYTEST_CODES = {0: FINE, 2: INTERRUPTED, 4: USAGE}
 """pytest's exit codes in our words: https://docs.pytest.org/en/stable/reference/exit-codes.html; others are 1."""
 

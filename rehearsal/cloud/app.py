@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -10,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from email import message_from_bytes
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -29,6 +29,7 @@ from rehearsal.cloud.state import Cloud
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _START_TIMEOUT_S = 60
+_CONTENT = re.compile("(resumable/)?(upload|download)/storage/")
 
 
 @contextmanager
@@ -103,7 +104,9 @@ class Asked:
 def respond(cloud: Cloud, asked: Asked) -> tuple[int, Answer]:
     """Status and answer of one request, whatever happens, in the service's own shape; written into the journal."""
     started = time.monotonic()
-    service, _, path = asked.path.partition("/")
+    # gcloud takes only host and port of its override for an object's content, and begins with the path of the upload.
+    head = "" if not _CONTENT.match(asked.path) else "storage/"
+    service, _, path = f"{head}{asked.path}".partition("/")
     seen = _Seen()
     message = None
     try:
@@ -251,13 +254,18 @@ def _read(body: bytes) -> Any:
 
 
 def _parts(content_type: str, body: bytes) -> tuple[bytes, bytes]:
-    """The two parts of a ``multipart/related`` upload: metadata, then content."""
-    message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
-    parts = message.get_payload()
-    if not isinstance(parts, list) or len(parts) != 2:
+    """The two parts of a ``multipart/related`` upload: metadata, then content, byte for byte."""
+    boundary = re.search(r"""boundary=["']?([^"';]+)""", content_type)
+    # A line's end before a boundary belongs to the boundary: RFC 2046, 5.1.1.
+    parts = (b"\r\n" + body).split(f"\r\n--{boundary[1]}".encode()) if boundary else []
+    if len(parts) < 3:
+        parts = (b"\n" + body).split(f"\n--{boundary[1]}".encode()) if boundary else []
+    if len(parts) != 4 or not parts[3].startswith(b"--"):
         raise invalid("Malformed multipart body.")
-    metadata, media = (part.get_payload(decode=True) for part in parts)  # pyright: ignore[reportAttributeAccessIssue]
-    return bytes(metadata), bytes(media)
+    metadata, media = (re.split(rb"\r?\n\r?\n", part, maxsplit=1) for part in parts[1:3])
+    if len(metadata) != 2 or len(media) != 2:
+        raise invalid("Malformed multipart body.")
+    return metadata[1], media[1]
 
 
 def without_nulls(value: Any) -> Any:
