@@ -21,14 +21,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from rehearsal.cloud import discovery, iam, rules, services
+from rehearsal.cloud import discovery, iam, operations, rules, services
 from rehearsal.cloud.call import Answer, Call, Media
 from rehearsal.cloud.errors import GoogleError, invalid
 from rehearsal.cloud.fields import selected
 from rehearsal.cloud.state import Cloud
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S, _END_TIMEOUT_S = 60, 10
 _CONTENT = re.compile("(resumable/)?(upload|download)/storage/")
 
 
@@ -60,6 +60,7 @@ def running(cloud: Cloud) -> Iterator[str]:
         thread.join()
         listener.close()
         cloud.close()
+        operations.await_all(cloud, timeout_s=_END_TIMEOUT_S)
 
 
 def _await_start(server: uvicorn.Server, thread: threading.Thread) -> None:

@@ -87,7 +87,7 @@ class Document:
     common: frozenset[str]
     """Parameters that every method takes."""
     methods: tuple[Method, ...] = ()
-    buckets: dict[tuple[str, str, int], list[tuple[re.Pattern[str], Method]]] = field(default_factory=dict, repr=False)
+    buckets: dict[tuple[str, str, int], list[Method]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +110,8 @@ def find(service: str, verb: str, raw_path: str) -> Match:
     made = _document_of(service, path)
     if made is not None:
         rest = path.removeprefix(_prefix(service, made.version)).rstrip("/")
-        for pattern, method in _candidates(made, verb, rest):
-            if found := pattern.fullmatch(rest):
+        for method in _candidates(made, verb, rest):
+            if found := _pattern(method.path, _formats(method)).fullmatch(rest):
                 values = {name: unquote(value) for name, value in zip(method.names, found.groups(), strict=True)}
                 return Match(method=method, path=values, upload=upload is not None and upload[2] == "upload")
     raise not_found(f"The requested URL /{unquote(raw_path)} was not found on this server.")
@@ -149,7 +149,7 @@ def document(service: str, version: str) -> Document | None:
             document=made,
         )
         _file_away(made, method)
-    object.__setattr__(made, "methods", tuple(method for bucket in made.buckets.values() for _, method in bucket))
+    object.__setattr__(made, "methods", tuple(method for bucket in made.buckets.values() for method in bucket))
     return made
 
 
@@ -188,27 +188,31 @@ def _key(verb: str, path: str, *, many: bool) -> tuple[str, str, int]:
 def _file_away(made: Document, method: Method) -> None:
     many = "{+" in method.path
     key = _key(method.verb, _PLACEHOLDER.sub("x", method.path), many=many)
-    made.buckets.setdefault(key, []).append((re.compile(_pattern(method)), method))
+    made.buckets.setdefault(key, []).append(method)
 
 
-def _pattern(method: Method) -> str:
+def _formats(method: Method) -> tuple[str, ...]:
+    """What each parameter of the path looks like, by Google's documents."""
+    return tuple(method.parameters.get(name, {}).get("pattern", "") for name in method.names)
+
+
+@cache
+def _pattern(path: str, formats: tuple[str, ...]) -> re.Pattern[str]:
     parts, last = [], 0
-    for match in _PLACEHOLDER.finditer(method.path):
-        parts.append(re.escape(method.path[last : match.start()]))
-        wanted = method.parameters.get(match[2], {}).get("pattern", "")
+    for match, wanted in zip(_PLACEHOLDER.finditer(path), formats, strict=True):
+        parts.append(re.escape(path[last : match.start()]))
         anywhere = wanted.startswith("^") and match[1]
         inner = wanted.removeprefix("^").removesuffix("$").replace("[^/]+", "[^/:]+") if anywhere else "[^/]+"
         parts.append(f"({_without_groups(inner)})")
         last = match.end()
-    parts.append(re.escape(method.path[last:]))
-    return "".join(parts)
+    return re.compile("".join([*parts, re.escape(path[last:])]))
 
 
 def _without_groups(pattern: str) -> str:
     return re.sub(r"(?<!\\)\((?!\?)", "(?:", pattern)
 
 
-def _candidates(made: Document, verb: str, rest: str) -> Iterator[tuple[re.Pattern[str], Method]]:
+def _candidates(made: Document, verb: str, rest: str) -> Iterator[Method]:
     yield from made.buckets.get(_key(verb, rest, many=False), ())
     yield from made.buckets.get(_key(verb, rest, many=True), ())
     if ":" in rest.rpartition("/")[2]:  # a colon that is part of a name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,6 +83,15 @@ def get(cloud: Cloud, name: str) -> Operation:
     if found is None:
         raise not_found(f"Operation {name} not found.")
     return found["operation"]
+
+
+def await_all(cloud: Cloud, *, timeout_s: float) -> None:
+    """Wait for those that aren't done: when the cloud ends, what they work on goes."""
+    with cloud.lock:
+        left = [kept["operation"] for kept in cloud.collection(_KIND).values()]
+    deadline = time.monotonic() + timeout_s
+    for operation in left:
+        operation.finished.wait(max(0, deadline - time.monotonic()))
 
 
 def listed(cloud: Cloud, prefix: str) -> list[Operation]:

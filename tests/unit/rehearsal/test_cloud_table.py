@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from rehearsal.cloud import rules, services, table
+from pathlib import Path
+
+import pulumi_gcp
+
+from rehearsal.cloud import endpoints, rules, services, table
 from rehearsal.cloud.discovery import HOSTS, document
 
 
@@ -28,3 +32,14 @@ def test_every_rule_is_about_methods_in_google_s_documents() -> None:
 def test_a_method_says_what_is_not_so_where_it_is_only_checked() -> None:
     silent = [each.id for each in services.registered().values() if each.depth == "checked" and not each.note]
     assert silent == []
+
+
+def test_every_endpoint_is_a_key_of_the_official_plugin_s_configuration() -> None:
+    known = (Path(pulumi_gcp.__file__).parent / "config" / "vars.py").read_text(encoding="utf-8")
+    keys = [key.removeprefix("gcp:") for key in endpoints.pulumi("http://127.0.0.1:1")]
+    assert [key for key in keys if f"'{key}'" not in known] == []
+
+
+def test_every_endpoint_leads_to_a_service() -> None:
+    paths = [path.partition("/")[0] for path in endpoints.PLUGIN.values()]
+    assert set(paths) == set(HOSTS)
