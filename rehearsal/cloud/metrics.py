@@ -62,6 +62,7 @@ METRICS: dict[str, str] = {
 }
 """By metric, the monitored resource that reports it. Others are refused, though Google may have them."""
 RESOURCES = frozenset({*METRICS.values(), "global", "cloud_scheduler_job", "vpc_access_connector"})
+_PROMQL = re.compile(r"\b[a-z]+_googleapis_com:\w+")
 USER = "logging.googleapis.com/user/"
 _PART = re.compile(
     r"""(?P<key>[\w.]+(?:\."[^"]+")?)\s*(?P<sign>!=|=|<=|>=|<|>|:)\s*
@@ -105,6 +106,22 @@ def refused(cloud: Cloud, filter_: str) -> tuple[int, str] | None:
             "The query will not return any time series."
         )
     return None
+
+
+def unknown_in_promql(cloud: Cloud, query: str) -> str | None:
+    """The first of Google's metrics in a PromQL query that there isn't.
+
+    https://cloud.google.com/monitoring/promql/promql-mapping
+    """
+    user = (f"{USER}{name.partition('/metrics/')[2]}" for name in cloud.collection("logging.metrics"))
+    known = {promql_name(metric) for metric in (*METRICS, *user)}
+    return next((name for name in _PROMQL.findall(query) if name not in known), None)
+
+
+def promql_name(metric: str) -> str:
+    """``run.googleapis.com/job/x`` as ``run_googleapis_com:job_x``."""
+    domain, _, path = metric.partition("/")
+    return f"{re.sub(r'[^a-zA-Z0-9]', '_', domain)}:{re.sub(r'[^a-zA-Z0-9]', '_', path)}"
 
 
 def _is_there(cloud: Cloud, metric: str) -> bool:

@@ -65,6 +65,15 @@ def _unknown_filter(code: int) -> Any:
     return check
 
 
+def _unknown_promql(call: Call) -> Details | None:
+    for index, condition in enumerate(_conditions(call)):
+        asked = condition.get("conditionPrometheusQueryLanguage", {})
+        unknown = metrics.unknown_in_promql(call.cloud, asked.get("query", ""))
+        if unknown and not asked.get("disableMetricValidation"):
+            return {"index": index, "metric": unknown}
+    return None
+
+
 def _one_kind(call: Call) -> Details | None:
     for index, condition in enumerate(_conditions(call)):
         if len(set(_KINDS) & condition.keys()) != 1:
@@ -185,6 +194,14 @@ add(
         source="hashicorp/terraform-provider-google issue 11102, where the API says so",
         check=_unknown_filter(404),
         code=404,
+    ),
+    Rule(
+        key="alert-promql-metric",
+        methods=(_CREATE, _PATCH),
+        message="Field alert_policy.conditions[{index}].condition_prometheus_query_language.query had an invalid "
+        "value: the metric '{metric}' does not exist; to save it all the same, set disable_metric_validation.",
+        source=f"{_ALERTS}#PrometheusQueryLanguageCondition.FIELDS.disable_metric_validation",
+        check=_unknown_promql,
     ),
     Rule(
         key="alert-rate-limit",

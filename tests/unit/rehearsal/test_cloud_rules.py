@@ -240,6 +240,10 @@ CASES: dict[str, Case] = {
         f"POST {ALERTS}",
         threshold('resource.type="cloudsql_database" AND metric.type="cloudsql.googleapis.com/database/nonsense"'),
     ),
+    "alert-promql-metric": Case(
+        f"POST {ALERTS}",
+        alert({"conditionPrometheusQueryLanguage": {"query": "absent(logging_googleapis_com:user_nothing[1h])"}}),
+    ),
     "alert-rate-limit": Case(f"POST {ALERTS}", alert(LOG)),
     "alert-log-alone": Case(
         f"POST {ALERTS}",
