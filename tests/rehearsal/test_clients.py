@@ -208,11 +208,20 @@ def test_the_scheduler_really_calls_the_api_as_its_account(cloud: Cloud) -> None
     assert [entry.code for entry in called] == [403, 200]
 
 
-def attempt(jobs: Any) -> Any:
+def test_the_scheduler_opens_no_connection_beyond_this_cloud(cloud: Cloud) -> None:
+    job = {"name": f"{L}/jobs/far", "schedule": "0 3 * * *", "httpTarget": {"uri": "https://example.com/x"}}
+    with closing(client(cloud, "cloudscheduler", "v1")) as api:
+        jobs = api.projects().locations().jobs()
+        jobs.create(parent=L, body=job).execute()
+        status = attempt(jobs, "far")["status"]
+    assert status == {"code": 14, "message": "The rehearsal opens no connection to example.com."}
+
+
+def attempt(jobs: Any, name: str = "caller") -> Any:
     """Let the scheduler's job run, and wait for what comes of it."""
-    jobs.run(name=f"{L}/jobs/caller", body={}).execute()
+    jobs.run(name=f"{L}/jobs/{name}", body={}).execute()
     deadline = time.monotonic() + PATIENCE_S
-    while "status" not in (job := jobs.get(name=f"{L}/jobs/caller").execute()):
+    while "status" not in (job := jobs.get(name=f"{L}/jobs/{name}").execute()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return job

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = ("backup", "db", "engine", "infra", "migrations", "ops")
+PACKAGES = ("backup", "db", "engine", "infra", "migrations", "ops", "rehearsal")
 
 
 @cache
