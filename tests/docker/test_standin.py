@@ -18,10 +18,10 @@ from google.protobuf import empty_pb2
 from google.rpc import status_pb2
 from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
 
+from rehearsal.provider.protocol import UNKNOWN, Properties, to_plain, to_struct
 from tests.standins.attached import REPOSITORY, running
 from tests.standins.docker_names import Names
 from tests.standins.docker_schema import CONTAINER, NETWORK, REMOTE_IMAGE, VOLUME
-from tests.standins.provider_server import UNKNOWN, Properties, to_plain, to_struct
 
 PASSWORD = "correct-horse-battery"
 

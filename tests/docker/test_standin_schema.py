@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from rehearsal.provider.protocol import SECRET_MARK, SECRET_SIGNATURE, UNKNOWN, Properties, to_plain, to_struct
 from tests.docker.conftest import unavailable
 from tests.standins import docker_schema
 from tests.standins.attached import REPOSITORY
 from tests.standins.docker_schema import CONTAINER, RESOURCES, VOLUME, check, diff
-from tests.standins.provider_server import SECRET_MARK, SECRET_SIGNATURE, UNKNOWN, Properties, to_plain, to_struct
 
 SCHEMA = REPOSITORY.parent / "shared" / "schemas" / "docker.json"
 

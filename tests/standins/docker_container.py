@@ -10,9 +10,9 @@ from typing import Any
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
+from rehearsal.provider.protocol import Properties
 from tests.standins.docker_resources import HalfMadeError, OperationError, labels_of, pull, said
 from tests.standins.docker_schema import nanoseconds
-from tests.standins.provider_server import Properties
 
 MIB = 1024 * 1024
 HEALTH_POLL_S = 0.5

@@ -19,6 +19,7 @@ from docker.errors import DockerException
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
+from rehearsal.provider.protocol import Properties, fail, fail_half_made, serve, to_plain, to_struct
 from tests.standins import docker_schema
 from tests.standins.docker_container import Containers
 from tests.standins.docker_resources import (
@@ -31,7 +32,6 @@ from tests.standins.docker_resources import (
     said,
 )
 from tests.standins.docker_schema import CONTAINER, NETWORK, REMOTE_IMAGE, RESOURCES, VOLUME, Difference, Failure
-from tests.standins.provider_server import Properties, fail, fail_half_made, serve, to_plain, to_struct
 
 OLDEST_VERSION = "5.1.0"
 """The release of pulumi-docker whose behaviour was compared with this."""

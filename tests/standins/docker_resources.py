@@ -15,7 +15,7 @@ from docker import types
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.utils import parse_repository_tag
 
-from tests.standins.provider_server import Properties
+from rehearsal.provider.protocol import Properties
 
 IN_USE_TIMEOUT_S = 20.0
 """How long a removal is tried while Docker says that something is still in use, as with the official provider."""

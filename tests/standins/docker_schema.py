@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.standins.provider_server import UNKNOWN, Properties, has_unknown
+from rehearsal.provider.protocol import UNKNOWN, Properties, has_unknown
 
 NETWORK = "docker:index/network:Network"
 VOLUME = "docker:index/volume:Volume"

@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
-from tests.standins.provider_server import UNKNOWN, Properties, fail, serve, to_plain, to_struct
+from rehearsal.provider.protocol import UNKNOWN, Properties, fail, serve, to_plain, to_struct
 
 COMPUTED: dict[str, Properties] = {
     "gcp:sql/databaseInstance:DatabaseInstance": {
