@@ -106,7 +106,7 @@ def _words(kind: ResourceType, shape: str, path: str, required: bool) -> tuple[s
         return kind.words[path]
     if "|" not in shape or path in kind.free:
         return ()
-    return (*shape.split("|"), *(() if required else ("",)))
+    return (*filter(None, shape.split("|")), *(() if required else ("",)))
 
 
 def _number(shape: str, value: Any, name: str, shown: str, failures: list[Failure]) -> Any:

@@ -28,6 +28,7 @@ def changes(kind: ResourceType, state: Properties, old_inputs: Properties, news:
     """``old_inputs`` says which properties a program gave before: what it no longer gives is taken away."""
     found = list(_object(kind, kind.inputs, state, old_inputs, news, "", ""))
     whole = {**{name: state[name] for name in kind.inputs if name in state}, **news}
+    found = [each for each in found if not ((rule := kind.suppressed.get(each.path)) and rule(state, whole))]
     reasons = [one for rule in kind.forced if (one := rule(state, whole))]
     if reasons and not any(each.replaces for each in found):
         found.append(Change("__meta", "update", True))

@@ -135,7 +135,7 @@ def at_most_one(*paths: str, shown: str = "", listed: str = "") -> Check:
 def _several(found: list[str], head: str, names: str, pointer: str) -> tuple[str, str] | None:
     if len(found) < 2:
         return None
-    both = ",".join(terraform(path) for path in found)
+    both = ",".join(sorted(terraform(path) for path in found))
     return pointer, f"{head}only one of `{names}` can be specified, but `{both}` were specified."
 
 

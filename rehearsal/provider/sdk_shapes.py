@@ -3,7 +3,7 @@
 ``python -m rehearsal.provider.sdk_shapes`` writes them anew; a test compares them with the SDK. They are files because
 importing the SDK takes longer than a whole preview.
 
-A shape is a text (``string``, ``integer``, ``number``, ``boolean``, or ``A|B`` for one of a few words), a list with the
+A shape is a text (``string``, ``integer``, ``number``, ``boolean``, or ``A|B`` for one of a few words, ``A|`` for the only one), a list with the
 shape of its items, ``{"*": shape}`` for a map, or an object of named shapes; a name with ``!`` is required.
 """
 
@@ -29,7 +29,9 @@ def shape_of(type_: Any, documented: str = "") -> Any:
     """The shape of an SDK's type; its documentation names the words that Google's generator lets through."""
     if type_ in SCALARS:
         words = WORDS.search(" ".join(documented.split())) if type_ is str else None
-        return "|".join(re.findall("`([^`]*)`", words[1])) if words else SCALARS[type_]
+        # A single word keeps a bar, to be no type.
+        found = re.findall("`([^`]*)`", words[1]) if words else []
+        return ("|".join(found) if len(found) != 1 else f"{found[0]}|") or SCALARS[type_]
     if _types.is_input_type(type_):
         return _inputs(type_)
     if _types.is_output_type(type_):

@@ -16,7 +16,7 @@ Properties = dict[str, Any]
 Check = Callable[[Properties], "str | tuple[str, str] | None"]
 """Looks at the inputs together; says what is wrong, or the path and what is wrong there."""
 Forced = Callable[[Properties, Properties], "str | None"]
-"""Looks at state and inputs; says why this change makes the resource anew."""
+"""Looks at state and inputs; says why this change makes the resource anew, or is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,8 @@ class ResourceType:
     """Inputs whose change makes the resource anew (documentation: "Changing this forces a new resource")."""
     forced: tuple[Forced, ...] = ()
     """Changes that make it anew by a rule of the provider's own."""
+    suppressed: Mapping[str, Forced] = field(default_factory=dict[str, Forced])
+    """Changes at a path that are none, by a rule of the provider's own: says why."""
     unordered: frozenset[str] = frozenset()
     """Lists whose order means nothing."""
     ignore_case: frozenset[str] = frozenset()
@@ -97,6 +99,9 @@ class ResourceType:
         return "effectiveLabels" in self.outputs
 
     def keeps(self, path: str) -> bool:
+        # Without a policy there is the one by default: that is a change, nothing to keep.
+        if path == "deletionPolicy":
+            return False
         return path in self.kept or path in self.shape["kept"]
 
     def replacing(self, path: str) -> bool:

@@ -261,6 +261,13 @@ def _shrinks(state: Properties, news: Properties) -> str | None:
     return None
 
 
+def _grew_by_itself(state: Properties, news: Properties) -> str | None:
+    before, after = state.get("settings", {}).get("diskSize"), news.get("settings", {})
+    if before and after.get("diskAutoresize", True) and after.get("diskSize", 0) < before:
+        return "with autoresize a smaller disk is no wish to shrink it"
+    return None
+
+
 def _leaves_the_network(state: Properties, news: Properties) -> str | None:
     before, after = (each.get("settings", {}).get("ipConfiguration") or {} for each in (state, news))
     if before.get("privateNetwork") and not after.get("privateNetwork"):
@@ -407,6 +414,7 @@ TYPES = (
             ),
         },
         replaces=frozenset({"encryptionKeyName", "name", "project", "region", f"{_S}.collation", *_REPLICA}),
+        suppressed={f"{_S}.diskSize": _grew_by_itself},
         forced=(_shrinks, _leaves_the_network, _other_master),
         checks=(
             _settings,

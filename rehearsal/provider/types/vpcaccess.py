@@ -21,9 +21,10 @@ class Connector(Resource):
 
 
 def _shrinks(state: Properties, news: Properties) -> str | None:
-    before, after = state.get("maxInstances"), news.get("maxInstances")
-    if isinstance(before, int) and isinstance(after, int) and after < before:
-        return "the most instances can't be lowered in place"
+    for name in ("minInstances", "maxInstances"):
+        before, after = state.get(name), news.get(name)
+        if isinstance(before, int) and isinstance(after, int) and after < before:
+            return f"{name} can't be lowered in place"
     return None
 
 

@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import re
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from urllib.parse import parse_qsl, unquote
 import pytest
 
 from rehearsal.provider import mapping
+from rehearsal.provider.resource import Account, Resource
+from rehearsal.provider.rest import Rest
 from rehearsal.provider.table import Properties, ResourceType
 from rehearsal.provider.types import TYPES
 
@@ -47,7 +50,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def label(type_: str) -> str:
-    return type_.removesuffix("(replica)")
+    return type_.partition("(")[0]
 
 
 KINDS: dict[str, ResourceType] = {
@@ -120,21 +123,15 @@ def subject(type_: str) -> Subject:
     inputs = _inputs(kind, made)
     if label(type_) in _MORE:
         inputs = {**inputs, **_MORE[label(type_)]}
-    live = mapping.outputs_of(kind, _answer(made))
-    own = {name: value for name, value in live.items() if name not in kind.local}
-    state = {**own, **inputs, **_nested(own, inputs)}
+    answer = _answer(made)
+    state = resource(kind).state(answer, inputs) if answer else dict(inputs)
     return Subject(kind, _named(inputs), inputs, state)
 
 
-def _nested(live: Properties, inputs: Properties) -> Properties:
-    """Objects with what the plugin read besides what was given."""
-
-    def both(one: Any, other: Any) -> Any:
-        if isinstance(one, dict) and isinstance(other, dict):
-            return {**one, **{key: both(one.get(key), value) for key, value in other.items()}}
-        return other
-
-    return {name: both(live.get(name), value) for name, value in inputs.items()}
+def resource(kind: ResourceType) -> Resource:
+    """The resource as the provider would handle it, of a cloud that nobody calls."""
+    account = Account(configuration={"project": PROJECT, "region": REGION}, rest=Rest("", threading.Event()))
+    return (kind.behaviour or Resource)(kind, account)
 
 
 WANTED = {
@@ -145,6 +142,7 @@ WANTED = {
     "cloudrunv2.Job": "orders-migrate",
     "serviceaccount.Account": "orders-app",
     "monitoring.AlertPolicy": "db cpu",
+    "monitoring.AlertPolicy(log)": "notificationRateLimit",
     "secretmanager.SecretVersion": "orders-db-url",
 }
 _MEMBER = f"serviceAccount:orders-app@{PROJECT}.iam.gserviceaccount.com"
@@ -160,6 +158,7 @@ _MORE: dict[str, Properties] = {
 }
 """What the recorded program told the plugin alone, and what was set by the edits of the tables."""
 BY_HAND: dict[str, Properties] = {
+    "kms.KeyRing": {"project": PROJECT, "location": REGION, "name": "orders-ring"},
     "projects.Service": {"service": "cloudkms.googleapis.com", "disableOnDestroy": True},
     "projects.IAMMember": {
         "project": PROJECT,
@@ -206,17 +205,15 @@ def _made(kind: ResourceType, type_: str) -> Exchange | None:
 
 
 def _answer(made: Exchange | None) -> Any:
-    """The last that the plugin read of it before the edits."""
-    if made is None:
+    """What the plugin read of it after it was made; nothing where it is only found in a list."""
+    if made is None or made.resource in ("sql.User", "servicenetworking.Connection"):
         return {}
-    name = made.path.split("/")[-1]
-    named = made.body.get("name") or made.query.get(f"{name[:-1]}Id") or ""
-    found: Any = made.answer
+    named = made.body.get("name") or next(iter(made.query.values()), "")
     for each in exchanges():
-        if each.resource == made.resource and each.method == "GET" and each.phase in ("up", "update", "refresh"):
-            if named and unquote(each.path).endswith(f"/{named}".replace("//", "/")):
-                found = each.answer
-    return found
+        there = each.resource == made.resource and each.method == "GET" and each.phase == "up" and each.seq > made.seq
+        if there and named and unquote(each.path).endswith(f"/{named.lstrip('/')}"):
+            return each.answer
+    return made.answer
 
 
 def _inputs(kind: ResourceType, made: Exchange | None) -> Properties:
@@ -228,7 +225,7 @@ def _inputs(kind: ResourceType, made: Exchange | None) -> Properties:
 
 def _from_path(kind: ResourceType, made: Exchange) -> Properties:
     pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(kind.collection)).replace(
-        "(?P<keyRing>[^/]+)", "(?P<keyRing>.+)"
+        "(?P<keyRing>[^/]+)", "(?P<keyRing>projects/.+)"
     )
     found = re.search(f"(?:^|/){pattern}$", made.path) if kind.collection else None
     inputs: Properties = dict(found.groupdict()) if found else {}
@@ -256,9 +253,7 @@ def _from_body(type_: str, kind: ResourceType, made: Exchange) -> Properties:
             return {name: body[name] for name in ("name", "instance", "password")}
         case _:
             pass
-    inputs = {
-        name: value for name, value in mapping.outputs_of(kind, body).items() if name in kind.inputs
-    }
+    inputs = {name: value for name, value in mapping.outputs_of(kind, body).items() if name in kind.inputs}
     if type_ == "cloudscheduler.Job":
         inputs["name"] = body["name"]
     if type_ == "kms.CryptoKey":
