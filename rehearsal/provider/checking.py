@@ -134,5 +134,5 @@ def _named(value: Any) -> str:
 
 def _unmodelled(kind: ResourceType, inputs: Properties) -> Iterator[Failure]:
     for path in sorted(kind.unmodelled):
-        if rules.given(inputs, path):
-            yield Failure(path, "The built-in provider doesn't model this property, only the official one does")
+        for shown in {path} if rules.given(inputs, path) else {each for each, _ in rules.at(inputs, path)}:
+            yield Failure(shown, "The built-in provider doesn't model this property, only the official one does")

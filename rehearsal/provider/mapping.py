@@ -30,7 +30,7 @@ def _fill(body: dict[str, Any], kind: ResourceType, shape: Mapping[str, Any], gi
         path = f"{prefix}{name}"
         if name not in given or path in kind.local or given[name] == UNKNOWN:
             continue
-        field, mark = _field(kind, path, name)
+        field, mark = field_of(kind, path, name)
         value = _sent(kind, inner, given[name], path, mark)
         if _empty(value) and not isinstance(value, dict) and path not in kind.sends_empty:
             continue
@@ -56,7 +56,7 @@ def _empty(value: Any) -> bool:
     return value is None or (not value and isinstance(value, bool | int | float | str | list))
 
 
-def _field(kind: ResourceType, path: str, name: str) -> tuple[str, str]:
+def field_of(kind: ResourceType, path: str, name: str) -> tuple[str, str]:
     """The field's name, and the mark that ``ResourceType.rename`` explains."""
     field = kind.rename.get(path, name)
     if field.endswith("'"):
@@ -99,7 +99,7 @@ def _found(kind: ResourceType, shape: Mapping[str, Any], answer: Mapping[str, An
         path = f"{prefix}{name}"
         if path in kind.local or path in kind.write_only or path in kind.unmodelled:
             continue
-        field, mark = _field(kind, path, name)
+        field, mark = field_of(kind, path, name)
         value = _get(answer, field)
         if value is not None and (shown := _shown(kind, inner, value, path, mark)) is not None:
             found[name] = shown

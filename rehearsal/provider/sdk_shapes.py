@@ -3,8 +3,8 @@
 ``python -m rehearsal.provider.sdk_shapes`` writes them anew; a test compares them with the SDK. They are files because
 importing the SDK takes longer than a whole preview.
 
-A shape is a text (``string``, ``integer``, ``number``, ``boolean``, or ``A|B`` for one of a few words, ``A|`` for the only one), a list with the
-shape of its items, ``{"*": shape}`` for a map, or an object of named shapes; a name with ``!`` is required.
+A shape is a text (``string``, ``integer``, ``number``, ``boolean``, or ``A|B`` for one of a few words, ``A|`` for the
+only one), a list with the shape of its items, ``{"*": shape}`` for a map, or an object of named shapes; a name with ``!`` is required.
 """
 
 from __future__ import annotations

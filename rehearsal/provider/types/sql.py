@@ -351,6 +351,7 @@ TYPES = (
                 "restoreBackupContext",
                 "rootPasswordWo",
                 "rootPasswordWoVersion",
+                f"{_IP}.pscConfigs.pscAutoConnections.consumerServiceProjectId",
             }
         ),
         sends_empty=frozenset(
@@ -447,7 +448,7 @@ TYPES = (
         id="{name}/{host}/{instance}",
         source="recorded: POST, operation, list; PUT and DELETE with ?host&name",
         operation="sql",
-        rename={"sqlServerUserDetails": "sqlserverUserDetails{}"},
+        rename={"sqlServerUserDetails": "sqlserverUserDetails{}", "passwordPolicy.statuses": "status{}"},
         local=frozenset({"project", "deletionPolicy"}),
         write_only=frozenset({"password", "databaseRoles", "passwordPolicy"}),
         unmodelled=frozenset({"passwordWo", "passwordWoVersion"}),

@@ -16,6 +16,14 @@ from rehearsal.provider.table import IAM_REPLACES, Properties, ResourceType
 class Bucket(Resource):
     """An update sends what changes; a bucket with objects is only deleted on request."""
 
+    def body(self, inputs: Properties) -> dict[str, Any]:
+        body = super().body(inputs)
+        for given, sent in zip(inputs.get("lifecycleRules", []), _rules(body), strict=True):
+            state = given["condition"].get("withState")
+            if state in ("LIVE", "ARCHIVED"):
+                sent["condition"]["isLive"] = state == "LIVE"
+        return body
+
     def insert(self, inputs: Properties) -> Mapping[str, Any]:
         self.call("POST", "b", {"project": self.place("project", inputs)}, self.body(inputs))
         return self.get(inputs) or {}
@@ -46,7 +54,14 @@ class Bucket(Resource):
         self.call("DELETE", bucket)
 
     def state_more(self, state: Properties, answer: Mapping[str, Any]) -> Properties:
+        for rule, live in zip(state.get("lifecycleRules", []), _rules(answer), strict=True):
+            if "isLive" in live["condition"]:
+                rule["condition"]["withState"] = "LIVE" if live["condition"]["isLive"] else "ARCHIVED"
         return {"url": f"gs://{answer['name']}", "projectNumber": int(answer.get("projectNumber", 0))}
+
+
+def _rules(bucket: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return (bucket.get("lifecycle") or {}).get("rule") or []
 
 
 class BucketMember(Member):
@@ -62,6 +77,7 @@ class BucketMember(Member):
         return str(known["bucket"]).removeprefix("b/")
 
 
+_CONDITION = "lifecycleRules.condition"
 TYPES = (
     ResourceType(
         token="gcp:storage/bucket:Bucket",
@@ -76,13 +92,26 @@ TYPES = (
             "cors.responseHeaders": "responseHeader",
             "enableObjectRetention": "objectRetention.enabled",
             "lifecycleRules": "lifecycle.rule",
+            f"{_CONDITION}.matchesPrefixes": "matchesPrefix",
+            f"{_CONDITION}.matchesStorageClasses": "matchesStorageClass",
+            f"{_CONDITION}.matchesSuffixes": "matchesSuffix",
+            f"{_CONDITION}.sizeAboveBytes": "sizeAboveBytes'",
+            f"{_CONDITION}.sizeBelowBytes": "sizeBelowBytes'",
             "publicAccessPrevention": "iamConfiguration.publicAccessPrevention",
             "requesterPays": "billing.requesterPays",
             "softDeletePolicy.retentionDurationSeconds": "retentionDurationSeconds'",
             "uniformBucketLevelAccess": "iamConfiguration.uniformBucketLevelAccess.enabled",
         },
-        local=frozenset({"project", "forceDestroy", "deletionPolicy"}),
-        unmodelled=frozenset({"enableObjectRetention"}),
+        local=frozenset({"project", "forceDestroy", "deletionPolicy", f"{_CONDITION}.withState"}),
+        unmodelled=frozenset(
+            {
+                "enableObjectRetention",
+                f"{_CONDITION}.sendAgeIfZero",
+                f"{_CONDITION}.sendDaysSinceCustomTimeIfZero",
+                f"{_CONDITION}.sendDaysSinceNoncurrentTimeIfZero",
+                f"{_CONDITION}.sendNumNewerVersionsIfZero",
+            }
+        ),
         defaults={"storageClass": "STANDARD"},
         sends_empty=frozenset({"versioning.enabled", "softDeletePolicy.retentionDurationSeconds"}),
         ignore_case=frozenset({"location"}),

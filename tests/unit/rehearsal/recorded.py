@@ -12,6 +12,7 @@ import json
 import os
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,20 +119,34 @@ class Subject:
 @functools.cache
 def subject(type_: str) -> Subject:
     """The resource of a type that the tables of edits are about; ``(replica)`` and secrets of their own included."""
-    kind = KINDS[label(type_)]
-    made = _made(kind, type_)
-    inputs = _inputs(kind, made)
-    if label(type_) in _MORE:
-        inputs = {**inputs, **_MORE[label(type_)]}
+    return _subject(KINDS[label(type_)], type_, _made(type_))
+
+
+def subjects() -> Iterator[tuple[Exchange, Subject]]:
+    """Every resource that the program made, by the request that made it."""
+    for each in exchanges():
+        if each.phase == "up" and each.method == "POST" and each.resource in KINDS and _makes(each):
+            yield each, _subject(KINDS[each.resource], each.resource, each)
+
+
+def _makes(each: Exchange) -> bool:
+    return bool(each.body) and not re.search(r":(?!addVersion)|/setLabels$", each.path)
+
+
+def _subject(kind: ResourceType, type_: str, made: Exchange | None) -> Subject:
+    inputs = {**_inputs(kind, made), **_MORE.get(label(type_), {})}
     answer = _answer(made)
     state = resource(kind).state(answer, inputs) if answer else dict(inputs)
     return Subject(kind, _named(inputs), inputs, state)
 
 
-def resource(kind: ResourceType) -> Resource:
-    """The resource as the provider would handle it, of a cloud that nobody calls."""
-    account = Account(configuration={"project": PROJECT, "region": REGION}, rest=Rest("", threading.Event()))
-    return (kind.behaviour or Resource)(kind, account)
+def resource(kind: ResourceType, account: Account | None = None) -> Resource:
+    """The resource as the provider would handle it, of a cloud that nobody calls where no account is given."""
+    return (kind.behaviour or Resource)(kind, account or account_of(Rest("", threading.Event())))
+
+
+def account_of(rest: Rest) -> Account:
+    return Account(configuration={"project": PROJECT, "region": REGION}, rest=rest)
 
 
 WANTED = {
@@ -192,14 +207,14 @@ BY_HAND: dict[str, Properties] = {
 """Resources that no request shows as a whole."""
 
 
-def _made(kind: ResourceType, type_: str) -> Exchange | None:
+def _made(type_: str) -> Exchange | None:
     """The request that made it."""
     if type_ in BY_HAND:
         return None
     wanted = WANTED.get(type_)
     for each in exchanges():
-        here = each.resource == label(type_) and each.method == "POST" and each.phase == "up" and each.body
-        if here and (wanted is None or wanted in json.dumps([each.body, each.query, each.path])):
+        here = each.resource == label(type_) and each.method == "POST" and each.phase == "up"
+        if here and _makes(each) and (wanted is None or wanted in json.dumps([each.body, each.query, each.path])):
             return each
     raise AssertionError(f"no recorded request makes a {type_}")
 

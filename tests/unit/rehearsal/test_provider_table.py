@@ -169,5 +169,7 @@ def test_what_is_sent_comes_back_as_it_was(token: str) -> None:
 
 def _without_empty(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_empty(one) for key, one in value.items() if one not in (0, "", [], False, None)}
+        # What a bucket's rule says with a word, the API says with a boolean: the bucket's own code turns it.
+        kept = {key: one for key, one in value.items() if key != "withState"}
+        return {key: _without_empty(one) for key, one in kept.items() if one not in (0, "", [], False, None)}
     return [_without_empty(one) for one in value] if isinstance(value, list) else value
