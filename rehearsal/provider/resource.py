@@ -178,8 +178,8 @@ class Resource:
                 live.setdefault(name, value)
         live = _with_hidden(known, live, self.kind.write_only)
         state: Properties = settled(self.kind, known, live)
-        if "project" in self.kind.inputs:
-            state["project"] = self.place("project", known)
+        if "project" in self.kind.inputs and (project := known.get("project") or self.account.project):
+            state["project"] = project
         if self.kind.labelled:
             everything = state.get("effectiveLabels", {})
             state["pulumiLabels"] = dict(everything)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import secrets
 import threading
@@ -44,7 +45,7 @@ TOKEN = "GOOGLE_OAUTH_ACCESS_TOKEN"  # noqa: S105 - the name of the variable
 class Provider(provider_pb2_grpc.ResourceProviderServicer):
     """What every provider answers alike. It takes no secrets: the engine sends plain values and marks them again."""
 
-    version = ""
+    package = ""
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> Any:
         return provider_pb2.ProviderHandshakeResponse()
@@ -53,7 +54,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         return empty_pb2.Empty()
 
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> Any:
-        return plugin_pb2.PluginInfo(version=self.version)
+        return plugin_pb2.PluginInfo(version=importlib.metadata.version(self.package))
 
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> Any:
         return provider_pb2.CheckResponse(inputs=request.news)
@@ -74,7 +75,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
 class GcpProvider(Provider):
     """Google Cloud, by the table. It keeps its configuration and its connections, nothing else."""
 
-    version = "10.2.0"
+    package = "pulumi-gcp"
 
     def __init__(self) -> None:
         self._cancelled = threading.Event()
@@ -167,7 +168,7 @@ class GcpProvider(Provider):
 class RandomProvider(Provider):
     """Values that only the engine keeps."""
 
-    version = "4.18.0"
+    package = "pulumi-random"
 
     def Check(self, request: Any, context: grpc.ServicerContext) -> Any:
         inputs, failures = random_values.check(_random(request, context), to_plain(request.news))
