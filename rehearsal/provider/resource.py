@@ -135,7 +135,8 @@ class Resource:
         if mask:
             query = {"updateMask": mask} if self.kind.mask == "query" else {}
             answer = self.call(self.kind.update, self.fill(self.kind.item, {**state, **news}), query, body)
-            if self.kind.operation:
+            # Some APIs answer an update with the resource at once.
+            if self.kind.operation and _is_operation(answer):
                 self.wait(answer, {**state, **news})
         return self.get({**self.remembered(state), **news}) or {}
 
@@ -284,6 +285,10 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 # --- long-running operations ---
+
+
+def _is_operation(answer: Mapping[str, Any]) -> bool:
+    return str(answer.get("kind", "")).endswith("#operation") or "operations/" in str(answer.get("name", ""))
 
 
 def _google(resource: Resource, operation: Mapping[str, Any], known: Properties) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ class Labelled(Resource):
     def patch(self, state: Properties, news: Properties, changed: list[Change]) -> Mapping[str, Any]:
         known = {**state, **news}
         if any(each.path.startswith("labels") for each in changed):
-            self._label(known, self.call("GET", self.fill(self.kind.item, known)).get("labelFingerprint", ""))
+            self._label(known, state.get("labelFingerprint", ""))
         self.more(known, changed)
         return self.get(known) or {}
 
