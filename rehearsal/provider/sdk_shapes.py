@@ -4,8 +4,8 @@
 importing the SDK takes longer than a whole preview.
 
 A shape is a text (``string``, ``integer``, ``number``, ``boolean``, or ``A|B`` for one of a few words, ``A|`` for the
-only one), a list with the shape of its items, ``{"*": shape}`` for a map, or an object of named shapes; a name with ``!``
-is required.
+only one), a list with the shape of its items, ``{"*": shape}`` for a map, or an object of named shapes; a name
+with ``!`` is required.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import empty_pb2
@@ -113,9 +113,7 @@ class GcpProvider(Provider):
         try:
             resource_id, state = resource.create(inputs)
         except HalfMadeError as error:
-            fail_half_made(
-                context, str(error), resource_id=error.resource_id, state=_marked(kind, error.state), inputs=inputs
-            )
+            _half_made(context, kind, error, inputs)
         except (ProviderError, RestError) as error:
             fail(context, f"error creating {_title(kind)}: {error}")
         return provider_pb2.CreateResponse(id=resource_id, properties=_told(kind, state))
@@ -142,6 +140,8 @@ class GcpProvider(Provider):
         found = comparing.changes(kind, state, to_plain(request.old_inputs), news)
         try:
             now = self._resource(kind, request).update(state, news, found)
+        except HalfMadeError as error:
+            _half_made(context, kind, error, news)
         except (ProviderError, RestError) as error:
             fail(context, f"error updating {_title(kind)} {request.id}: {error}")
         return provider_pb2.UpdateResponse(properties=_told(kind, now))
@@ -250,6 +250,11 @@ def _foreseen(kind: ResourceType, inputs: Properties) -> Properties:
 def _marked(kind: ResourceType, state: Properties) -> Properties:
     hidden = {name: secret(state[name]) for name in kind.shape["secret"] if name in state}
     return {**state, **hidden}
+
+
+def _half_made(context: grpc.ServicerContext, kind: ResourceType, error: HalfMadeError, inputs: Properties) -> NoReturn:
+    state = _marked(kind, error.state)
+    fail_half_made(context, str(error), resource_id=error.resource_id, state=state, inputs=inputs)
 
 
 def _told(kind: ResourceType, state: Properties) -> Any:

@@ -13,29 +13,30 @@ from rehearsal.provider.table import IAM_REPLACES, Properties, ResourceType
 
 
 class Job(Resource):
-    """A job whose first execution fails is there all the same: it goes into the state, with its error."""
+    """A job whose execution fails is made or changed all the same: so says the state, with the error beside it.
+
+    The next update finds no difference and only reads it: what failed is run again once its token changes.
+    """
 
     def create(self, inputs: Properties) -> tuple[str, Properties]:
         query = {"jobId": inputs["name"]}
         operation = self.call("POST", self.fill(self.kind.collection, inputs), query, self.body(inputs))
+        self._wait(operation, inputs, inputs, "create")
+        return self.id_of(inputs), self.state(self.get(inputs) or {}, inputs)
+
+    def patch(self, state: Properties, news: Properties, changed: list[Change]) -> Mapping[str, Any]:
+        # Nothing has changed where an earlier call failed: then the job is only read.
+        if changed:
+            # No mask: the whole job is said again, even when only the provider's own protection changes.
+            operation = self.call("PATCH", self.fill(self.kind.item, news), body=self.changed_body(state, news))
+            self._wait(operation, news, {**state, **news}, "update")
+        return self.get(news) or {}
+
+    def _wait(self, operation: Mapping[str, Any], inputs: Properties, state: Properties, verb: str) -> None:
         try:
             self.wait(operation, inputs)
         except ProviderError as error:
-            state = self.read(self.id_of(inputs), inputs)
-            if state is None:
-                raise ProviderError(f"Error waiting to create Job: {error}") from error
-            raise HalfMadeError(self.id_of(inputs), state, f"Error waiting to create Job: {error}") from error
-        state = self.state(self.get(inputs) or {}, inputs)
-        return self.id_of(inputs), state
-
-    def patch(self, state: Properties, news: Properties, changed: list[Change]) -> Mapping[str, Any]:
-        # No mask: the whole job is said again, even when only the provider's own protection changes.
-        operation = self.call("PATCH", self.fill(self.kind.item, news), body=self.changed_body(state, news))
-        try:
-            self.wait(operation, news)
-        except ProviderError as error:
-            raise ProviderError(f"Error waiting to update Job: {error}") from error
-        return self.get(news) or {}
+            raise HalfMadeError(self.id_of(inputs), state, f"Error waiting to {verb} Job: {error}") from error
 
     def state_more(self, state: Properties, answer: Mapping[str, Any]) -> Properties:
         return {"name": answer["name"].rsplit("/", 1)[1]}

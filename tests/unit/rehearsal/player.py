@@ -11,7 +11,6 @@ from rehearsal.provider.rest import Rest
 from tests.unit.rehearsal import recorded
 from tests.unit.rehearsal.recorded import Exchange
 
-
 PATIENCE = 200
 
 
