@@ -41,7 +41,7 @@ def _peering_range(call: Call) -> Details | None:
 
 
 def _psc_scheme(call: Call) -> Details | None:
-    target, scheme = call.body.get("target", ""), call.body.get("loadBalancingScheme", "EXTERNAL")
+    target, scheme = call.body.get("target", ""), call.body.get("loadBalancingScheme", "")
     return {"scheme": scheme} if "/serviceAttachments/" in target and scheme else None
 
 

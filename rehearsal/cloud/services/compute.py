@@ -229,7 +229,9 @@ def insert_forwarding_rule(call: Call) -> dict[str, Any]:
             **target.fields("compute#forwardingRule"),
             "region": _link(call, f"regions/{region}"),
             "IPAddress": _address_of(call, call.body.get("IPAddress", "")),
-            "loadBalancingScheme": call.body.get("loadBalancingScheme", "EXTERNAL"),
+            # Without one it is external, but for the endpoint of a service attachment, which has none.
+            "loadBalancingScheme": call.body.get("loadBalancingScheme")
+            or ("" if "/serviceAttachments/" in call.body.get("target", "") else "EXTERNAL"),
             "networkTier": "PREMIUM",
             "fingerprint": new_etag(),
             "labelFingerprint": _fingerprint(call.body.get("labels")),

@@ -134,8 +134,6 @@ TYPES = (
             "serviceDirectoryRegistrations": "serviceDirectoryRegistrations[]",
         },
         local=_LOCAL | {"recreateClosedPsc"},
-        # Empty is what an endpoint of Private Service Connect needs, and it has to be said.
-        sends_empty=frozenset({"loadBalancingScheme"}),
         defaults={"loadBalancingScheme": "EXTERNAL"},
         replaces=frozenset(
             {
