@@ -23,10 +23,12 @@ class Checkout:
     """One clone of the repository. All it writes lies in ``.gaia``, which git ignores."""
 
     root: Path
+    folder: Path | None = None
+    """Where to keep what is its own instead: a run that leaves nothing in the clone."""
 
     @property
     def own(self) -> Path:
-        return self.root / ".gaia"
+        return self.folder or self.root / ".gaia"
 
     @property
     def state(self) -> Path:

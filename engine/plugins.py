@@ -13,14 +13,20 @@ from engine.stack import Stack
 INSTALL_TIMEOUT_S = 90
 
 
-def has_docker_plugin(environ: Mapping[str, str]) -> bool:
+def has_plugin(name: str, environ: Mapping[str, str]) -> bool:
     """Whether it is at hand: attached by PULUMI_DEBUG_PROVIDERS, on PATH, or installed in the SDK's version."""
-    if any(part.startswith("docker:") for part in environ.get("PULUMI_DEBUG_PROVIDERS", "").split(",")):
+    if any(part.startswith(f"{name}:") for part in environ.get("PULUMI_DEBUG_PROVIDERS", "").split(",")):
         return True
-    if shutil.which("pulumi-resource-docker", path=environ.get("PATH")):
+    if shutil.which(f"pulumi-resource-{name}", path=environ.get("PATH")):
         return True
     home = Path(environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    return (home / "plugins" / f"resource-docker-v{version('pulumi-docker')}" / "pulumi-resource-docker").exists()
+    folder = home / "plugins" / f"resource-{name}-v{version(f'pulumi-{name}')}"
+    return (folder / f"pulumi-resource-{name}").exists()
+
+
+def has_docker_plugin(environ: Mapping[str, str]) -> bool:
+    """Whether the ``docker`` plugin is at hand."""
+    return has_plugin("docker", environ)
 
 
 def docker_plugin(stack: Stack, *, say: Callable[[str], None]) -> str | None:

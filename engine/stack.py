@@ -164,6 +164,9 @@ class Stack:
             except BaseException:
                 _cancel(process, run_id)
                 raise
+            finally:
+                if process.stdout:
+                    process.stdout.close()
             said.seek(0)
             stderr = said.read() + (provider.said() if provider else "")
         if code != 0 or collected.failures:

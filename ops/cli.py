@@ -14,7 +14,8 @@ from typer.core import TyperGroup
 from ops import exits
 from ops.report import Report
 
-DAILY, INSPECT, DEVELOP = "Every day", "Look and connect", "Work on this repository"
+DAILY, INSPECT, REHEARSE = "Every day", "Look and connect", "Rehearse production"
+DEVELOP = "Work on this repository"
 
 StackOption = Annotated[
     str | None,
@@ -495,7 +496,7 @@ def seed(
     )
 
 
-@app.command(rich_help_panel=INSPECT, epilog=_example("./gaia cloud", "./gaia cloud --api all"))
+@app.command(rich_help_panel=REHEARSE, epilog=_example("./gaia cloud", "./gaia cloud --api all"))
 def cloud(
     project: Annotated[str, typer.Option("--project", metavar="ID", help="The project's id.")] = "demo-project",
     region: Annotated[str, typer.Option("--region", metavar="REGION", help="Its region.")] = "us-west1",
@@ -509,6 +510,43 @@ def cloud(
     from ops import cloud as module
 
     return _run(json, lambda report: module.cloud(report, project=project, region=region, apis=apis or []))
+
+
+@app.command(
+    rich_help_panel=REHEARSE,
+    epilog=_example("./gaia rehearse", "./gaia rehearse --phase tier --set gcp.instance.tier=db-custom-2-7680"),
+)
+def rehearse(
+    stack: Annotated[str, typer.Option("--stack", metavar="NAME", help="A stack in Google Cloud.")] = "prod",
+    provider: Annotated[
+        str,
+        typer.Option("--provider", metavar="auto|official|builtin", help="Pulumi's gcp plugin, or ours in its place."),
+    ] = "auto",
+    phases: Annotated[
+        list[str] | None, typer.Option("--phase", metavar="PHASE", help="Only this phase, with those that it needs.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Try a value of the stack file.")
+    ] = None,
+    page: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cloud running until Ctrl-C.")] = False,
+    json: JsonOption = False,
+) -> int:
+    """Bring production up on this machine, use it, change it, break it, take it down; exit code 1 if a check fails."""
+    from ops import rehearse as module
+
+    return _run(
+        json,
+        lambda report: module.rehearse(
+            report,
+            stack_name=stack,
+            provider=provider,
+            phases=phases or [],
+            changes=changes or [],
+            keep=keep,
+            page=page,
+        ),
+    )
 
 
 @app.command(rich_help_panel=DEVELOP, epilog=_example("./gaia setup"))

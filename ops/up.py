@@ -35,7 +35,7 @@ def up(report: Report, *, stack_name: str | None, changes: list[str], restore_st
     checkout = places.here()
     places.prepare(checkout)
     name = stack_name or preflight.choose(checkout, report)
-    pairs = [_pair(change) for change in changes]
+    pairs = [pair(change) for change in changes]
     if name not in checkout.stacks():
         raise UsageFault(f"there is no stack {name}: no file Pulumi.{name}.yaml; known: {', '.join(checkout.stacks())}")
     chosen = _with_changes(checkout, name, pairs)
@@ -143,7 +143,8 @@ def _with_changes(checkout: Checkout, name: str, pairs: list[tuple[str, str]]) -
         raise
 
 
-def _pair(change: str) -> tuple[str, str]:
+def pair(change: str) -> tuple[str, str]:
+    """``KEY=VALUE`` of ``--set``. Raises ``UsageFault``."""
     path, equals, text = change.partition("=")
     if not equals or not path:
         raise UsageFault(f"--set {change}: must be KEY=VALUE, such as database.port=5433")

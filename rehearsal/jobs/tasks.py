@@ -116,12 +116,20 @@ class Machine:
     def _unpacked(self) -> dict[str, Image]:
         return {}
 
+    def push(self, reference: str, image: Image) -> None:
+        """Have this image under this reference, digest included, as ``docker push`` would."""
+        with self._lock:
+            folder = self.folder / f"image-{len(self._unpacked)}-{short(reference)}"
+            self._unpacked[reference] = images.unpack(image, folder)
+
     def image(self, reference: str) -> Image:
         """The image of this reference, unpacked once; raises NoImage."""
         name = short(reference)
-        if name not in self.images:
-            raise NoImage(f"Image '{reference}' not found.")
         with self._lock:
+            if reference in self._unpacked:
+                return self._unpacked[reference]
+            if name not in self.images:
+                raise NoImage(f"Image '{reference}' not found.")
             if name not in self._unpacked:
                 self._unpacked[name] = images.unpack(self.images[name](), self.folder / f"image-{name}")
             return self._unpacked[name]

@@ -116,15 +116,14 @@ def test_a_wrong_example_would_be_seen() -> None:
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if not hasattr(command, "commands")])
 def test_the_stack_can_come_from_the_environment(name: str) -> None:
     options = {option: parameter for parameter in COMMANDS[name].params for option in parameter.opts}
-    if name not in ("setup", "test", "cloud", "check", "migrate history", "migrate prove") and not name.startswith(
-        "backups "
-    ):
+    without = ("setup", "test", "check", "migrate history", "migrate prove", "cloud", "rehearse")
+    if name not in without and not name.startswith("backups "):
         assert options["--stack"].envvar == "GAIA_STACK"
 
 
 @pytest.mark.parametrize("name", PROMISED)
 def test_every_command_is_in_one_of_the_groups(name: str) -> None:
-    assert COMMANDS[name].rich_help_panel in (cli.DAILY, cli.INSPECT, cli.DEVELOP)
+    assert COMMANDS[name].rich_help_panel in (cli.DAILY, cli.INSPECT, cli.REHEARSE, cli.DEVELOP)
 
 
 def test_help_names_every_exit_code() -> None:

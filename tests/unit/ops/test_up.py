@@ -173,13 +173,13 @@ def test_what_does_not_change_and_what_is_unknown_is_passed_over() -> None:
     ],
 )
 def test_a_change_is_a_key_and_a_value(change: str, pair: tuple[str, str]) -> None:
-    assert up._pair(change) == pair
+    assert up.pair(change) == pair
 
 
 @pytest.mark.parametrize("change", ["database.port", "=5433", "", "="])
 def test_a_change_without_key_or_value_is_refused_with_an_example(change: str) -> None:
     with pytest.raises(UsageFault, match=r"must be KEY=VALUE, such as database\.port=5433"):
-        up._pair(change)
+        up.pair(change)
 
 
 def test_losing_data_is_refused_where_nobody_can_be_asked(monkeypatch: pytest.MonkeyPatch) -> None:

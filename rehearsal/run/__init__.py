@@ -1,0 +1,1 @@
+"""Production brought up, used, changed, broken and taken down, on this machine."""
