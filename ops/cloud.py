@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,18 @@ def cloud(report: Report, *, project: str, region: str, apis: list[str]) -> int:
     from rehearsal.cloud.app import running
     from rehearsal.cloud.discovery import HOSTS
     from rehearsal.cloud.state import Cloud
+    from rehearsal.sql.servers import Servers
 
     if unknown := sorted(set(apis) - {*HOSTS, "all"}):
         raise UsageFault(f"--api {unknown[0]}: must be all or some of {', '.join(sorted(HOSTS))}")
-    with _ended_by_signals() as ended, tempfile.TemporaryDirectory(prefix="gaia-cloud-") as folder:
-        made = Cloud(folder=Path(folder), project=project, region=region)
+    with _ended_by_signals() as ended, closing(Servers()) as servers:
+        # In the servers' folder, which is removed even after a SIGKILL.
+        folder = servers.folder / "cloud"
+        folder.mkdir(mode=0o700)
+        made = Cloud(folder=folder, project=project, region=region, servers=servers)
         made.enabled |= set(HOSTS) if "all" in apis else set(apis)
         with running(made) as url:
-            token_file = Path(folder) / "token"
+            token_file = folder / "token"
             token_file.touch(mode=0o600)
             token_file.write_text(made.operator_token)
             document = _document(url, project, made.number, token_file)

@@ -11,7 +11,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,9 +29,11 @@ from rehearsal.cloud import app
 from rehearsal.cloud.run_executions import machine
 from rehearsal.cloud.sql_instances import servers
 from rehearsal.cloud.state import Cloud
+from rehearsal.jobs import tasks
 from rehearsal.jobs.tasks import Machine
 from rehearsal.provider.endpoints import endpoints
 from rehearsal.run.html import Node
+from rehearsal.sql import servers as real_servers
 from rehearsal.sql.servers import Servers
 
 Choice = Literal["official", "builtin", "auto"]
@@ -103,14 +104,10 @@ class Stage:
 
     def notes(self) -> list[str]:
         """What this run did otherwise than Google would."""
-        found = []
-        if not self.jobs.isolated:
-            found.append(
-                "jobs ran without a mount namespace: paths such as /cloudsql were rewritten in their environment"
-            )
-        if self.provider == "builtin":
-            found.append("the built-in provider stood in for the official gcp and random plugins")
-        return found
+        ours = ["the official plugins: the built-in provider stood in for gcp and random"]
+        rewritten = [] if self.jobs.isolated else [tasks.REWRITTEN]
+        found = [*self.servers.notes, *real_servers.NOT_MODELLED, *tasks.NOT_MODELLED, *rewritten]
+        return (ours if self.provider == "builtin" else []) + found
 
     def _note(self, event: Event) -> None:
         self.events.append(event)
@@ -133,14 +130,18 @@ def opened(
     Raises ``ProviderMissing``, ``engine.errors.ValueUnreadable``, ``KeyError`` where the stack has no ``gcp`` section.
     """
     provider = _provider(choice)
-    with tempfile.TemporaryDirectory(prefix="gaia-rehearsal-") as name, contextlib.ExitStack() as stack:
-        folder = Path(name)
+    with contextlib.ExitStack() as stack:
+        # In the servers' folder, which is removed even after a SIGKILL.
+        real = stack.enter_context(contextlib.closing(Servers()))
+        real.prepare()
+        folder = real.folder / "stage"
+        folder.mkdir(mode=0o700)
         checkout = Checkout(root=root, folder=folder / "own")
         settings = _settings(checkout, stack_name, given)
         buckets = folder / "cloud"
         buckets.mkdir()
         gcp = settings["gaia-db:gcp"]
-        cloud = Cloud(folder=buckets, project=gcp["project"], region=gcp["region"])
+        cloud = Cloud(folder=buckets, project=gcp["project"], region=gcp["region"], servers=real)
         url = stack.enter_context(app.running(cloud))
         _configure(checkout, stack_name, url)
         environ = _environment(folder, cloud, provider)
