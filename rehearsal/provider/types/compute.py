@@ -63,6 +63,11 @@ class ForwardingRule(Labelled):
             self.wait(self.call("POST", path, body={"target": known["target"]}), known)
 
 
+def _address_by_name(state: Properties, news: Properties) -> str | None:
+    """The API shows the number of an address that was given by its link."""
+    return "a link to the same address" if "/addresses/" in str(news.get("ipAddress")) else None
+
+
 _LOCAL = frozenset({"project", "region", "deletionPolicy"})
 TYPES = (
     ResourceType(
@@ -134,6 +139,7 @@ TYPES = (
             "serviceDirectoryRegistrations": "serviceDirectoryRegistrations[]",
         },
         local=_LOCAL | {"recreateClosedPsc"},
+        suppressed={"ipAddress": _address_by_name},
         defaults={"loadBalancingScheme": "EXTERNAL"},
         replaces=frozenset(
             {
