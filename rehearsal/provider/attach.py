@@ -34,6 +34,7 @@ def process(module: str, environ: Mapping[str, str] | None = None) -> Iterator[s
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            start_new_session=True,  # Ctrl-C is the engine's: it still needs its provider to end in order
         )
         assert started.stdin and started.stdout
         try:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from rehearsal.cloud.sql_instances import servers
 from rehearsal.cloud.state import Cloud
 from rehearsal.jobs import tasks
 from rehearsal.jobs.tasks import Machine
+from rehearsal.provider import attach
 from rehearsal.provider.endpoints import endpoints
 from rehearsal.run.html import Node
 from rehearsal.sql import servers as real_servers
@@ -40,7 +39,6 @@ Choice = Literal["official", "builtin", "auto"]
 PROJECT = "gaia-rehearsal"
 """The project where the stack file names none; nothing has to exist by this name."""
 _PROVIDERS = ("gcp", "random")
-_END_TIMEOUT_S = 20
 _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "TMPDIR", "TZ", "USER")
 """Of the caller's environment, what the engine gets: no address or credential of a real cloud is among it."""
 
@@ -146,7 +144,7 @@ def opened(
         _configure(checkout, stack_name, url)
         environ = _environment(folder, cloud, provider)
         if provider == "builtin":
-            environ["PULUMI_DEBUG_PROVIDERS"] = stack.enter_context(_builtin(root, folder, environ))
+            environ["PULUMI_DEBUG_PROVIDERS"] = stack.enter_context(attach.running(cloud.operator_token))
         made = Stack(name=stack_name, checkout=checkout, engine=engine.pulumi, environ=environ)
         made.make()
         yield Stage(stack=made, cloud=cloud, provider=provider, settings=settings, on_event=on_event)
@@ -194,34 +192,3 @@ def _environment(folder: Path, cloud: Cloud, provider: str) -> dict[str, str]:
     elif home := os.environ.get("PULUMI_HOME"):
         environ["PULUMI_HOME"] = home
     return environ
-
-
-@contextlib.contextmanager
-def _builtin(root: Path, folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Our providers as a process; yields what the engine is to attach."""
-    with (folder / "provider.log").open("w", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rehearsal.provider"],
-            cwd=root,
-            env=dict(environ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            attach = process.stdout.readline().strip()
-            if not attach:
-                raise RuntimeError(f"the built-in provider did not start: {(folder / 'provider.log').read_text()}")
-            yield attach
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(_END_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            process.stdout.close()
