@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -57,9 +59,11 @@ def loop(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     program.write_text(ENTRY_POINT)
     program.chmod(0o755)
     variables = {"PATH": f"{tmp_path}:/usr/bin:/bin", "PGDATA": str(tmp_path)}
-    running = subprocess.Popen(["sh", "-c", contained.SUPERVISE, "standby", "postgres", "-c", "a=b"], env=variables)
+    command = ["sh", "-c", contained.SUPERVISE, "standby", "postgres", "-c", "a=b"]
+    running = subprocess.Popen(command, env=variables, start_new_session=True)
     yield running
-    running.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(running.pid, signal.SIGKILL)  # with its server, which outlives it as in a container it can't
     running.wait()
 
 
