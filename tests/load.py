@@ -36,6 +36,13 @@ class Load:
             except psycopg.OperationalError:
                 time.sleep(0.05)
 
+    def fill(self, *, megabytes: int) -> None:
+        """Write so much log, and then a row of each writer."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for _ in range(megabytes):
+                connection.execute("SELECT pg_logical_emit_message(false, 'load', repeat('x', 1000000))")
+        self.more()
+
     def noted(self) -> list[list[int]]:
         return [list(numbers) for numbers in self.acknowledged]
 

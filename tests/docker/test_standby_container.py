@@ -210,7 +210,8 @@ def test_without_it_the_loss_is_told_and_asked_for(dev: Dev, docker_client: dock
         time.sleep(2)
         second = docker_client.containers.get(f"{dev.container}-standby")
         second.pause()
-        time.sleep(1)
+        # More than the connection between the two holds: the standby reads that after its primary's end.
+        load.fill(megabytes=64)
         docker_client.containers.get(dev.container).kill()
         second.unpause()
         assert "bytes of log that its standby lacks" in dev.gaia("failover", code=5)

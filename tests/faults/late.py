@@ -19,7 +19,13 @@ class Late:
         self.lost_commits = 0
         """Acknowledgements that were on their way when the server hung up, and never came."""
         self._target, self._held_s = target, held_s
+        self._held: list[deque[bytes]] = []
         self._serving: set[asyncio.Task[None] | None] = set()
+
+    @property
+    def held_commits(self) -> int:
+        """Acknowledgements that are on their way now."""
+        return sum(b"".join(held).count(COMMITTED) for held in self._held)
 
     async def serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         """One connection. Where the server hangs up, so does this, at once and without what is held back."""
@@ -31,12 +37,14 @@ class Late:
             return
         asking = asyncio.create_task(_carry(reader, down))
         held: deque[bytes] = deque()
+        self._held.append(held)
         with suppress(OSError):
             while chunk := await server.read(65536):
                 held.append(chunk)
                 asyncio.get_running_loop().call_later(self._held_s, _pass_on, held, client)
         self.lost_commits += b"".join(held).count(COMMITTED)
         held.clear()
+        self._held.remove(held)
         client.transport.abort()
         await asking
 
