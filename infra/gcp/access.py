@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pulumi
-from pulumi_gcp import projects, serviceaccount
 
 from infra.gcp import bindings, settings
 from infra.gcp.apis import Apis
 from infra.gcp.bindings import Binding
 from infra.gcp.place import Place
+from infra.gcp.sdk import projects, serviceaccount
 
 Account = Literal["backend", "migrate", "maintain", "export", "preview", "drill"]
 ACCOUNTS: dict[Account, str] = {

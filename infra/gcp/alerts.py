@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import logging, monitoring
 
 from infra.gcp import conditions, settings
 from infra.gcp.apis import Apis
 from infra.gcp.conditions import Alert, Condition, LogLine, Query, Silence, Threshold
 from infra.gcp.place import Place
+from infra.gcp.sdk import logging, monitoring
 
 RUNBOOKS = "docs/runbooks"
 _HOUR_S = 3600

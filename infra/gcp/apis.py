@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp.projects import Service
 
 from infra.gcp.place import Place
+from infra.gcp.sdk import projects
 from infra.gcp.settings import Gcp
 
 ALWAYS = (
@@ -47,13 +47,13 @@ class ApisArgs:
 class Apis(pulumi.ComponentResource):
     """One enabled service each. None is disabled on destroy: others in the project may use it."""
 
-    services: dict[str, Service]
+    services: dict[str, projects.Service]
     """By short name, such as ``sqladmin``."""
 
     def __init__(self, name: str, args: ApisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("gaia:gcp:Apis", name, {}, opts)
         self.services = {
-            short: Service(
+            short: projects.Service(
                 f"api-{short}",
                 project=args.place.project,
                 service=f"{short}.googleapis.com",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import sql
 
 from infra.gcp.instance import Instance
 from infra.gcp.place import Place
+from infra.gcp.sdk import sql
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_gcp import monitoring
 
 from infra.gcp.apis import Apis
 from infra.gcp.conditions import Alert, Threshold
 from infra.gcp.place import Place
+from infra.gcp.sdk import monitoring
 
 _COLUMNS, _WIDTH, _HEIGHT = 48, 16, 16
 

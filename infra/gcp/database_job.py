@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import cloudrunv2
 
 from infra.gcp import settings
 from infra.gcp.instance import Instance
 from infra.gcp.network import Network
 from infra.gcp.place import Place
+from infra.gcp.sdk import cloudrunv2
 from infra.gcp.secrets import SERVER_CA, Secrets
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import kms, projects
 
 from infra.gcp import bindings
 from infra.gcp.apis import Apis
 from infra.gcp.place import Place
+from infra.gcp.sdk import kms, projects
 
 _DAY_S = 24 * 3600
 

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import cloudscheduler, storage
 
 from infra.gcp import bindings, settings
 from infra.gcp.access import Access
 from infra.gcp.apis import Apis
 from infra.gcp.instance import Instance
 from infra.gcp.place import Place
+from infra.gcp.sdk import cloudscheduler, storage
 
 LIVE_DAYS = 4
 """An export of a weekday is moved aside after so many days: the API fails where its file exists, a week later."""

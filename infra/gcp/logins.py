@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_random
-from pulumi_gcp import sql
 
 from infra.gcp import settings
 from infra.gcp.instance import Instance
 from infra.gcp.place import Place
+from infra.gcp.sdk import sql
 from infra.rotation import Rotation
 
 MIGRATOR = "gaia_migrator"

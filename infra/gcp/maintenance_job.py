@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import cloudrunv2, cloudscheduler
 
 from infra.gcp import bindings, settings
 from infra.gcp.access import Access
 from infra.gcp.apis import Apis
 from infra.gcp.database_job import Reach, Work, template
+from infra.gcp.sdk import cloudrunv2, cloudscheduler
 
 NAME = "gaia-db-maintain"
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import cloudrunv2
 
 from infra.gcp import settings
 from infra.gcp.apis import Apis
 from infra.gcp.database_job import Reach, Work, template
+from infra.gcp.sdk import cloudrunv2
 from infra.rotation import Rotation
 from migrations.roles import APP_LOGINS
 

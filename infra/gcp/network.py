@@ -6,11 +6,10 @@ import ipaddress
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import servicenetworking, vpcaccess
 
 from infra.gcp.apis import Apis
 from infra.gcp.place import Place
-from infra.gcp.sdk import global_address
+from infra.gcp.sdk import compute, servicenetworking, vpcaccess
 from infra.gcp.settings import Network as NetworkSettings
 
 EGRESS = "private-ranges-only"
@@ -49,7 +48,7 @@ class Network(pulumi.ComponentResource):
     def _private_services(self, args: NetworkArgs) -> None:
         """Peer Google's network, where Cloud SQL's addresses lie, with ours."""
         allocated = ipaddress.ip_network(args.network.allocated_range)
-        address = global_address()(
+        address = compute.GlobalAddress(
             "private-range",
             project=args.place.project,
             name=f"{args.instance_name}-range",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import compute, dns
 
 from infra.gcp.apis import Apis
 from infra.gcp.instance import Instance
 from infra.gcp.network import Network
 from infra.gcp.place import Place
+from infra.gcp.sdk import compute, dns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import artifactregistry
 
 from infra.gcp.apis import Apis
 from infra.gcp.place import Place
+from infra.gcp.sdk import artifactregistry
 
 NAME = "gaia-db"
 IMAGES_KEPT = 10

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_gcp import sql
 
 from infra.gcp import settings
 from infra.gcp.instance import VERSION, Instance, shared_settings
 from infra.gcp.network import Network
 from infra.gcp.place import Place
+from infra.gcp.sdk import sql
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 import pulumi
-from pulumi_gcp import secretmanager
 
 from infra.gcp.access import Access, Account
 from infra.gcp.apis import Apis
 from infra.gcp.place import Place
+from infra.gcp.sdk import secretmanager
 from infra.outputs import SecretReference
 
 READER = "roles/secretmanager.secretAccessor"
