@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable
@@ -50,7 +51,12 @@ class Template:
 
     def prepare(self) -> None:
         """Begin in a thread of its own."""
-        threading.Thread(target=self._ready, name="template", daemon=True).start()
+        threading.Thread(target=self._ahead, name="template", daemon=True).start()
+
+    def _ahead(self) -> None:
+        # Whoever needs it tries again and hears why; where the cloud has ended meanwhile, nobody does.
+        with contextlib.suppress(Exception):
+            self._ready()
 
     @property
     def data(self) -> Path:
