@@ -9,10 +9,12 @@ import asyncio
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+
+_CANCELLED_S = 5.0
 
 
 @contextmanager
@@ -38,7 +40,20 @@ def closing() -> Iterator[None]:
             asyncio.set_event_loop(None)
             for loop in made:
                 if not loop.is_running():
-                    loop.close()
+                    end(loop)
+
+
+def end(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is pending on the idle ``loop``, let it come to its end, and close the loop.
+
+    A coroutine that is left to the collector runs its ``finally`` in whatever it interrupts: ``ast.parse`` dies of it.
+    """
+    if not loop.is_closed() and (pending := asyncio.all_tasks(loop)):
+        for task in pending:
+            task.cancel()
+        with suppress(Exception):
+            loop.run_until_complete(asyncio.wait(pending, timeout=_CANCELLED_S))
+    loop.close()
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +83,7 @@ class Ledger:
         found: list[str] = []
         for loop, where in [(made(), where) for made, where in self._made]:
             if loop is not None and not loop.is_closed() and not loop.is_running():
-                loop.close()
+                end(loop)
                 found.append(where)
         self._made = [(made, where) for made, where in self._made if (loop := made()) and not loop.is_closed()]
         return found

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.asking import a_cloud, refused
-from tests.rehearsal.test_refusals import OTHERS, rows
+from tests.rehearsal.test_cloud_refusals import OTHERS, rows
 from tests.unit.rehearsal.test_cloud_sql_rules import PRIVATE, RUN, SQL, changed, job, made_job, there, wanted
 
 PATCH, INSERT = f"PATCH {SQL}/db", f"POST {SQL}"
