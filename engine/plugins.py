@@ -24,14 +24,9 @@ def has_plugin(name: str, environ: Mapping[str, str]) -> bool:
     return (folder / f"pulumi-resource-{name}").exists()
 
 
-def has_docker_plugin(environ: Mapping[str, str]) -> bool:
-    """Whether the ``docker`` plugin is at hand."""
-    return has_plugin("docker", environ)
-
-
 def docker_plugin(stack: Stack, *, say: Callable[[str], None]) -> str | None:
     """Have the ``docker`` plugin at hand, downloaded if it must be; says why where that can't be."""
-    if has_docker_plugin(stack.environ):
+    if has_plugin("docker", stack.environ):
         return None
     wanted = version("pulumi-docker")
     say(f"downloading the engine's Docker plugin {wanted}")

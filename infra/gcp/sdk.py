@@ -18,41 +18,22 @@ from typing import TYPE_CHECKING, Any
 import pulumi_gcp
 
 if TYPE_CHECKING:
-    from pulumi_gcp import (
-        artifactregistry,
-        cloudrunv2,
-        cloudscheduler,
-        compute,
-        dns,
-        kms,
-        logging,
-        monitoring,
-        projects,
-        secretmanager,
-        serviceaccount,
-        servicenetworking,
-        sql,
-        storage,
-        vpcaccess,
-    )
+    from pulumi_gcp import artifactregistry as artifactregistry
+    from pulumi_gcp import cloudrunv2 as cloudrunv2
+    from pulumi_gcp import cloudscheduler as cloudscheduler
+    from pulumi_gcp import compute as compute
+    from pulumi_gcp import dns as dns
+    from pulumi_gcp import kms as kms
+    from pulumi_gcp import logging as logging
+    from pulumi_gcp import monitoring as monitoring
+    from pulumi_gcp import projects as projects
+    from pulumi_gcp import secretmanager as secretmanager
+    from pulumi_gcp import serviceaccount as serviceaccount
+    from pulumi_gcp import servicenetworking as servicenetworking
+    from pulumi_gcp import sql as sql
+    from pulumi_gcp import storage as storage
+    from pulumi_gcp import vpcaccess as vpcaccess
 
-__all__ = [
-    "artifactregistry",
-    "cloudrunv2",
-    "cloudscheduler",
-    "compute",
-    "dns",
-    "kms",
-    "logging",
-    "monitoring",
-    "projects",
-    "secretmanager",
-    "serviceaccount",
-    "servicenetworking",
-    "sql",
-    "storage",
-    "vpcaccess",
-]
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -95,7 +76,7 @@ def _file_of(name: str) -> str:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name.startswith("_") or not (Path(pulumi_gcp.__file__).parent / name).is_dir():
         raise AttributeError(name)
     package = Package(name)
     sys.modules[package.__name__] = package

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.plugins import has_docker_plugin
+from engine.plugins import has_plugin
 from infra.local import docker_engine
 from infra.local.errors import DockerMissing
 from ops.doctor import disk, embedded, serverlog
@@ -47,7 +47,7 @@ def look(scene: Scene, *, expected: bool) -> Iterator[Finding]:
     yield from disk.look(scene.checkout.root)
     yield Finding(
         name="Docker plugin of the engine",
-        found="" if has_docker_plugin(scene.environ) else "the engine has no Docker plugin",
+        found="" if has_plugin("docker", scene.environ) else "the engine has no Docker plugin",
         way="the next ./gaia up downloads it; where it can't, use ./gaia up --stack local",
         level="warning",
     )

@@ -20,7 +20,7 @@ import yaml
 
 from engine import working_copy
 from engine.acquire import Engine
-from engine.checkout import Checkout, write
+from engine.checkout import Checkout, prepare, write
 from engine.plugins import has_plugin
 from engine.stack import Event, OnEvent, Stack, Summary
 from rehearsal.cloud import app
@@ -162,9 +162,7 @@ def _provider(choice: Choice) -> str:
 
 def _settings(checkout: Checkout, stack_name: str, given: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Make the stage's own copy of the stack file, with what was given; returns its values."""
-    for folder in (checkout.state, checkout.working_copy(stack_name).parent, checkout.run_file("x", "x").parent):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write(checkout.passphrase, uuid.uuid4().hex, mode=0o600)
+    prepare(checkout)
     working_copy.refresh(checkout, stack_name)
     copy = checkout.working_copy(stack_name)
     if not yaml.safe_load(copy.read_text(encoding="utf-8"))["config"]["gaia-db:gcp"].get("project"):

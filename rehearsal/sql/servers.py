@@ -22,8 +22,6 @@ from rehearsal.sql.running import Instance
 from rehearsal.sql.template import Template
 from rehearsal.sql.tiers import Tier
 
-SOCKET_PATH_MOST = 107
-"""https://cloud.google.com/sql/docs/postgres/connect-run: 108 with the zero byte at its end."""
 _POINT_TIMEOUT_S = 60.0
 NOT_MODELLED = (
     "TLS: these binaries have none, so no certificate is checked; sslMode and client certificates are kept alone",

@@ -34,7 +34,6 @@ _LIST_KIND = {
     "addresses": "compute#addressList",
     "forwardingRules": "compute#forwardingRuleList",
 }
-_PERMISSION = {"globalAddresses": "compute.globalAddresses"}
 
 
 def _on_project(call: Call) -> str:
