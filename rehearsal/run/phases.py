@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import json
 import shutil
 import subprocess
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,16 +22,22 @@ from migrations import guards, partitions, roles, runner
 from ops.checks import Check
 from rehearsal.cloud import objects
 from rehearsal.cloud.rules.sqladmin import INSTANCES
-from rehearsal.cloud.run_executions import EXECUTIONS, log_of
-from rehearsal.cloud.services.cloudscheduler import JOBS, attempts
-from rehearsal.jobs import image as images
+from rehearsal.cloud.services.cloudscheduler import JOBS
 from rehearsal.run import backend
+from rehearsal.run.operator import (
+    empty_buckets,
+    executed,
+    exported,
+    inside,
+    migrator_url,
+    newest_export,
+    push,
+    scheduled,
+)
 from rehearsal.run.stage import Stage
 
 Checks = Iterator[Check]
 _DRILL_TIMEOUT_S = 300
-_REQUEST_TIMEOUT_S = 60
-_WAIT_S = 120
 _BROKEN = """\
 \"\"\"Fails half-way.\"\"\"
 
@@ -80,7 +83,7 @@ def migrate(stage: Stage) -> Checks:
     yield Check("up ran the job", True, _counted(changes))
     contract, head = stage.outputs(), runner.head()
     yield Check("schema_revision is head", contract["schema_revision"] == head, str(contract["schema_revision"]))
-    with _inside(stage) as connection:
+    with inside(stage) as connection:
         at = runner.current_of(connection)
         yield Check("the database is at head", at == head, str(at))
     backups = [entry for entry in stage.cloud.journal if entry.method == "sql.backupRuns.insert" and entry.code < 300]
@@ -115,7 +118,7 @@ def verify(stage: Stage) -> Checks:
     with psycopg.connect(migrator_url(stage), autocommit=True) as connection:
         lacking = roles.missing(connection)
         yield Check("roles and grants", not lacking, "; ".join(lacking))
-    with _inside(stage) as connection:
+    with inside(stage) as connection:
         lacking = partitions.missing(connection)
         yield Check("partitions", not lacking, "; ".join(lacking))
         changed = guards.missing(connection)
@@ -144,7 +147,7 @@ def tier(stage: Stage) -> Checks:
     changes = stage.run("up").changes
     yield Check("changed in place", not _replaced(changes) and changes.get("update", 0) >= 1, _counted(changes))
     yield Check("the server restarted", _started(stage) != before)
-    with _inside(stage) as connection:
+    with inside(stage) as connection:
         yield Check("the data is there", connection.execute("SELECT count(*) FROM game.campaigns").fetchone() == (1,))
 
 
@@ -208,7 +211,7 @@ def export(stage: Stage) -> Checks:
     yield Check("exports are scheduled", bool(days), f"{len(days)} days")
     refusal = exported(stage, days[0].rpartition("/")[2])
     yield Check("the scheduler exports", not refusal, refusal)
-    found = _exported(stage)
+    found = newest_export(stage)
     yield Check("the export is in the bucket", found is not None, found["name"] if found else "no object came")
     if found is None:
         return
@@ -243,7 +246,7 @@ def teardown(stage: Stage) -> Checks:
     """Unprotected on purpose, everything goes; only what must stay is left, and named."""
     stage.set(gcp__instance__deletion_protection=False)
     stage.run("up")
-    _empty_buckets(stage)
+    empty_buckets(stage)
     deleted = stage.run("destroy").changes.get("delete", 0)
     yield Check("destroyed", deleted > 0, f"{deleted} deleted")
     yield Check("no instance is left", not stage.cloud.collection(INSTANCES))
@@ -284,16 +287,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
 """What has to be there before a phase can run alone."""
 
 
-def push(stage: Stage, checkout: Path) -> str:
-    """Build the migrations' image of a checkout, push it, and set its digest; returns the reference."""
-    gcp = stage.gcp
-    digest = hashlib.sha256(uuid.uuid4().bytes).hexdigest()
-    reference = f"{gcp['region']}-docker.pkg.dev/{gcp['project']}/gaia-db/migrations@sha256:{digest}"
-    stage.jobs.push(reference, images.read(checkout, checkout / "migrations" / "Dockerfile"))
-    stage.set(gcp__migration_job__image=reference)
-    return reference
-
-
 def _no_refusals(stage: Stage) -> Checks:
     """Whatever Google refused on the way and the provider tried again is worth a look."""
     said = [f"{entry.method}: {entry.message}" for entry in stage.cloud.journal if entry.code == 403]
@@ -316,25 +309,13 @@ def _of_data(stage: Stage) -> list[str]:
     return [step["urn"] for step in steps if step.get("type") in _DATA and "replace" in step.get("op", "")]
 
 
-def _inside(stage: Stage) -> psycopg.Connection[Any]:
-    """A look at the instance from within, as nobody could in Google Cloud: its superuser."""
-    return stage.servers[stage.gcp["instance"]["name"]].session(stage.settings["gaia-db:database"]["name"])
-
-
-def migrator_url(stage: Stage) -> str:
-    """The login of the job."""
-    reference = {"id": f"projects/{stage.cloud.project}/secrets/db-migrator-url", "version": "latest"}
-    url = backend.read_secret(stage, reference, stage.cloud.operator_token)
-    return backend.with_socket(stage, stage.outputs(), url)
-
-
 def _started(stage: Stage) -> Any:
-    with _inside(stage) as connection:
+    with inside(stage) as connection:
         return connection.execute("SELECT pg_postmaster_start_time()").fetchone()
 
 
 def _content(stage: Stage) -> tuple[Any, ...]:
-    with _inside(stage) as connection:
+    with inside(stage) as connection:
         rows = connection.execute("SELECT name FROM game.campaigns ORDER BY name").fetchall()
         half = connection.execute("SELECT to_regclass('game.half_made')").fetchone()
         return (runner.current_of(connection), rows, half)
@@ -378,79 +359,3 @@ def _broken_checkout(root: Path, folder: Path) -> Path:
     text = _BROKEN.format(number=number, head=runner.head())
     (folder / "migrations" / "versions" / f"{number}_broken.py").write_text(text, encoding="utf-8")
     return folder
-
-
-def asked(stage: Stage, service: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """A request of the project's operator. Raises ``urllib.error.HTTPError``."""
-    request = urllib.request.Request(
-        f"{stage.cloud.url}/{service}/{path}",
-        data=None if body is None else json.dumps(dict(body)).encode(),
-        headers={"Authorization": f"Bearer {stage.cloud.operator_token}", "Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S) as answer:
-        return json.load(answer)
-
-
-def scheduled(stage: Stage, short: str) -> dict[str, Any]:
-    """Let a job of the scheduler run now; what its call was answered: ``code``, ``answer``."""
-    name = next(name for name in stage.cloud.collection(JOBS) if name.endswith(f"/{short}"))
-    before = len(attempts(stage.cloud, name))
-    asked(stage, "cloudscheduler", f"v1/{name}:run", {})
-    return _until(lambda: attempts(stage.cloud, name)[before:], f"no attempt of {short}")[-1]
-
-
-def exported(stage: Stage, short: str) -> str:
-    """Let a day's export run now, to its end; what was refused, empty where nothing was."""
-    answered = scheduled(stage, short)
-    if answered["code"] != 200:
-        return str(answered["answer"])
-    path = f"v1/projects/{stage.cloud.project}/operations/{json.loads(answered['answer'])['name']}"
-
-    def ended() -> dict[str, Any] | None:
-        operation = asked(stage, "sqladmin", path)
-        return operation if operation["status"] == "DONE" else None
-
-    errors = _until(ended, f"{short} does not end").get("error", {}).get("errors", [])
-    return "; ".join(each["message"] for each in errors)
-
-
-def executed(stage: Stage, job: str) -> str:
-    """Wait for the newest execution of a Cloud Run job; what it says where it failed, empty where it didn't."""
-
-    def ended() -> Any:
-        newest = max(
-            (each for name, each in stage.cloud.collection(EXECUTIONS).items() if f"/jobs/{job}/" in name),
-            key=lambda each: each["createTime"],
-        )
-        return newest if newest.get("completionTime") else None
-
-    execution = _until(ended, f"{job} does not end")
-    if execution.get("succeededCount"):
-        return ""
-    return log_of(stage.cloud, execution["name"])[-400:] or "it failed without a word"
-
-
-def _until(look: Callable[[], Any], otherwise: str) -> Any:
-    """What ``look`` finds in the end. Raises ``TimeoutError``."""
-    until = time.monotonic() + _WAIT_S
-    while not (found := look()):
-        if time.monotonic() > until:
-            raise TimeoutError(otherwise)
-        time.sleep(0.05)
-    return found
-
-
-def _exported(stage: Stage) -> dict[str, Any] | None:
-    """The object that the export made, once it is there."""
-    buckets = stage.cloud.collection("storage.buckets")
-    try:
-        return _until(lambda: [each for name in list(buckets) for each in objects.versions(stage.cloud, name)], "")[-1]
-    except TimeoutError:
-        return None
-
-
-def _empty_buckets(stage: Stage) -> None:
-    """``gcloud storage rm --recursive --all-versions``: a person has to mean it."""
-    for name in list(stage.cloud.collection("storage.buckets")):
-        for each in objects.versions(stage.cloud, name):
-            objects.remove(stage.cloud, name, each["name"], each["generation"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -13,7 +15,7 @@ from engine.acquire import Engine, acquire
 from migrations import runner
 from ops.checks import Check
 from rehearsal.cloud import iam
-from rehearsal.run import backend, html, phases
+from rehearsal.run import backend, html, operator, phases
 from rehearsal.run.outcome import Run
 from rehearsal.run.phases import PHASES
 from rehearsal.run.play import chosen, play
@@ -90,23 +92,20 @@ def _given(stage: Stage) -> Iterator[tuple[str, str, str]]:
                     yield name, binding["role"], member
 
 
-class _without:
+@contextmanager
+def _without(stage: Stage, policy: str, role: str, member: str) -> Iterator[None]:
     """The cloud without one member of one binding, for as long as the block lasts."""
-
-    def __init__(self, stage: Stage, policy: str, role: str, member: str) -> None:
-        self._policies, self._policy = stage.cloud.collection("policies"), policy
-        self._role, self._member = role, member
-
-    def __enter__(self) -> None:
-        self._before = self._policies[self._policy]
-        changed = json.loads(json.dumps(self._before))
-        for binding in changed["bindings"]:
-            if binding["role"] == self._role:
-                binding["members"] = [each for each in binding["members"] if each != self._member]
-        self._policies[self._policy] = changed
-
-    def __exit__(self, *_exception: object) -> None:
-        self._policies[self._policy] = self._before
+    policies = stage.cloud.collection("policies")
+    before = policies[policy]
+    changed = copy.deepcopy(before)
+    for binding in changed["bindings"]:
+        if binding["role"] == role:
+            binding["members"] = [each for each in binding["members"] if each != member]
+    policies[policy] = changed
+    try:
+        yield
+    finally:
+        policies[policy] = before
 
 
 def _works(stage: Stage) -> str:
@@ -134,18 +133,18 @@ def _maintain(stage: Stage) -> str:
 
 def _export(stage: Stage) -> str:
     day = next(name for name in stage.cloud.collection("cloudscheduler.jobs") if "/gaia-db-export-" in name)
-    return phases.exported(stage, day.rpartition("/")[2])
+    return operator.exported(stage, day.rpartition("/")[2])
 
 
 def _migrate(stage: Stage) -> str:
     """With a revision pending, so that the job takes its backup first."""
-    runner.downgrade(phases.migrator_url(stage), runner.history()[-2].id)
+    runner.downgrade(operator.migrator_url(stage), runner.history()[-2].id)
     job = f"projects/{stage.cloud.project}/locations/{stage.cloud.region}/jobs/gaia-db-migrate"
     try:
-        phases.asked(stage, "run", f"v2/{job}:run", {})
+        operator.asked(stage, "run", f"v2/{job}:run", {})
     except HTTPError as error:
         return error.read().decode()
-    return phases.executed(stage, "gaia-db-migrate")
+    return operator.executed(stage, "gaia-db-migrate")
 
 
 def _secrets(stage: Stage) -> set[str]:
@@ -157,5 +156,5 @@ def _secrets(stage: Stage) -> set[str]:
 def test_a_request_that_nobody_signed_is_refused(stage: Stage) -> None:
     stage.cloud.operator_token = "somebody else's"
     with pytest.raises(HTTPError, match="401"):
-        phases.asked(stage, "sqladmin", f"v1/projects/{stage.cloud.project}/instances")
+        operator.asked(stage, "sqladmin", f"v1/projects/{stage.cloud.project}/instances")
     assert not iam.allowed(stage.cloud, "serviceAccount:nobody@example.com", "cloudsql.instances.get", "sqladmin", "x")
