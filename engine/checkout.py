@@ -59,6 +59,15 @@ class Checkout:
     def run_file(self, stack: str, suffix: str) -> Path:
         return self.own / "run" / f"{stack}.{suffix}"
 
+    @property
+    def backend_url(self) -> str:
+        """The state's folder, as the engine is told it.
+
+        Without sidecars (``metadata=skip``): the engine writes those in place, and an empty one, left by a kill,
+        makes it refuse the state (gocloud.dev/blob/fileblob, attrs.go).
+        """
+        return f"{self.state.as_uri()}?metadata=skip"
+
     def stacks(self) -> tuple[str, ...]:
         """The stacks that have a committed file."""
         names = (path.name for path in self.root.glob(f"{STACK_FILE_PREFIX}*{STACK_FILE_SUFFIX}"))
@@ -72,7 +81,7 @@ def here() -> Checkout:
 
 def has_own_backend(checkout: Checkout, environ: Mapping[str, str]) -> bool:
     """Whether the state lies in the checkout: so it is unless Pulumi's own variable names another backend."""
-    return environ.get("PULUMI_BACKEND_URL", "") in ("", checkout.state.as_uri())
+    return environ.get("PULUMI_BACKEND_URL", "") in ("", checkout.backend_url, checkout.state.as_uri())
 
 
 def names_passphrase(environ: Mapping[str, str]) -> bool:
@@ -96,7 +105,7 @@ def pulumi_environment(checkout: Checkout, environ: Mapping[str, str], *, stack:
         "GAIA_IMPORT_AHEAD": "infra.ahead",
     }
     if has_own_backend(checkout, environ):
-        variables["PULUMI_BACKEND_URL"] = checkout.state.as_uri()
+        variables["PULUMI_BACKEND_URL"] = checkout.backend_url
     if not names_passphrase(environ):
         variables["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(checkout.passphrase)
     return variables
@@ -111,6 +120,8 @@ def prepare(checkout: Checkout) -> None:
         raise NotOurs(f"{checkout.own} belongs to {owner}: run this as {owner}, or work in a clone of your own")
     for folder in (checkout.state, checkout.working_copy("x").parent, checkout.run_file("x", "x").parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for sidecar in (checkout.state / ".pulumi").glob("stacks/**/*.attrs"):
+        sidecar.unlink(missing_ok=True)  # of a run by hand, or of an engine that was told another way
     if not checkout.passphrase.exists():
         if any((checkout.state / ".pulumi" / "stacks" / PROJECT).glob("*.json")):
             raise PassphraseWrong(

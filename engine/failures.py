@@ -21,7 +21,7 @@ _TRACEBACK = "Traceback (most recent call last)"
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*(?P<kind>[A-Z]\w*)(?:: |$)", re.MULTILINE)
 # What the engine says of a state it can't read: github.com/pulumi/pulumi, pkg/backend/diy/state.go, pkg/resource/stack.
 _DAMAGED = re.compile(
-    r"stack '[^']*' could not be loaded|failed to load checkpoint|snapshot integrity failure"
+    r"stack '[^']*' could not be loaded|failed to load checkpoint"
     r"|could not (?:deserialize|unmarshal) (?:deployment|checkpoint)|unmarshal(?:l?ing)? (?:deployment|checkpoint)"
 )
 _NO_PLUGIN = re.compile(
@@ -57,6 +57,11 @@ def explained(stack: str, operation: str, stderr: str, failures: Sequence[str]) 
         return StateDamaged(
             f"the state of stack {stack} is damaged; nothing was changed. "
             "The state before the last change lies beside it: ./gaia up --restore-state"
+        )
+    if "snapshot integrity failure" in stderr:
+        return StateDamaged(
+            f"the state of stack {stack} does not hold together: a resource in it needs one that is not there; "
+            f"nothing was changed. ./gaia pulumi state repair --stack {stack} mends it, then run ./gaia up"
         )
     if missing := next((line for line in text.splitlines() if _NO_PLUGIN.search(line)), None):
         return PluginMissing(f"a plugin of the engine is missing: {sentence(missing)}")

@@ -134,6 +134,8 @@ def release_dead_locks(checkout: Checkout, stack: str, say: Say) -> None:
         if lock.state == "alive":
             raise StackBusy(f"stack {stack} is held by {lock.holder}; wait for it to end")
         lock.file.unlink(missing_ok=True)
+        for half in half_written(checkout.state, stack):
+            half.unlink(missing_ok=True)
         say(f"released the lock of a dead run: {lock.holder}")
 
 
@@ -146,6 +148,14 @@ class BackendLock:
     """Of its holder: ``elsewhere`` is on another host, where nobody here can look."""
     holder: str
     """Who holds it since when; why, where it is unreadable."""
+
+
+def half_written(state: Path, stack: str) -> Iterator[Path]:
+    """What a killed engine was writing for this stack, aside and never renamed."""
+    pulumi = state / ".pulumi"
+    yield from (pulumi / "stacks" / PROJECT).glob(f"{stack}.json*.tmp")
+    for folder in ("history", "backups"):
+        yield from (pulumi / folder / PROJECT / stack).glob("*.tmp")
 
 
 def backend_locks(checkout: Checkout, stack: str) -> list[BackendLock]:

@@ -289,21 +289,24 @@ def _make(primary: Connection, pair: Pair, *, lost: bool) -> None:
     forget(standby)
     _asynchronous(primary, pair)
     standby.quiet()
-    if there and not lost and _rewound(pair) and _started(primary, pair):
+    if there and not lost and _rewound(pair) and not _why_not_started(primary, pair):
         return
     standby.stop()
     _copied(pair)
-    if not _started(primary, pair):
-        raise ServerFailed(f"the standby doesn't follow its primary; look at {standby.log}, then run ./gaia up again")
+    if why := _why_not_started(primary, pair):
+        raise ServerFailed(
+            f"the standby doesn't follow its primary: {why}; look at {standby.log}, then run ./gaia up again"
+        )
 
 
-def _started(primary: Connection, pair: Pair) -> bool:
+def _why_not_started(primary: Connection, pair: Pair) -> str:
+    """Start the standby; why it doesn't stream, empty where it does."""
     _configure(pair)
     try:
         pair.standby.start(port=pair.port, timeout_s=pair.timeout_s, setting=SETTING)
-    except ServerFailed:
-        return False
-    return _streams(primary)
+    except ServerFailed as error:
+        return str(error).splitlines()[0]
+    return "" if _streams(primary) else f"it came no further for {STILL_S} s"
 
 
 def _rewound(pair: Pair) -> bool:

@@ -93,6 +93,20 @@ def test_a_damaged_state_is_restored_only_on_request(clone: Clone, port: int) ->
     assert len(list(state.parent.glob("local.json.damaged-*"))) == 1
 
 
+def test_a_state_that_does_not_hold_together_is_repaired_by_the_command_that_is_named(clone: Clone, port: int) -> None:
+    up(clone, port)
+    state = clone.checkout.state / ".pulumi" / "stacks" / "gaia-db" / "local.json"
+    document = json.loads(state.read_text())
+    latest = document["checkpoint"]["latest"]
+    latest["resources"] = [each for each in latest["resources"] if not each["urn"].endswith("::superuser-password")]
+    state.write_text(json.dumps(document))
+
+    assert "./gaia pulumi state repair --stack local" in sentence(clone, "up", code=5)
+    clone.gaia("pulumi", "state", "repair", "--stack", "local", "--yes")
+    clone.gaia("up")
+    assert clone.json("verify")["ok"]
+
+
 def test_a_data_directory_of_another_version_is_left_alone(clone: Clone, port: int) -> None:
     up(clone, port)
     clone.gaia("destroy")

@@ -176,9 +176,21 @@ def test_a_backend_of_ones_own_wins(checkout: Checkout, backend: str) -> None:
 def test_the_checkouts_backend_is_its_own_when_named_by_its_url(checkout: Checkout) -> None:
     url = checkout.state.as_uri()
     assert url.startswith("file:///")
-    for environ in ({}, {"PULUMI_BACKEND_URL": ""}, {"PULUMI_BACKEND_URL": url}):
-        assert places.has_own_backend(checkout, environ)
-        assert variables(checkout, environ)["PULUMI_BACKEND_URL"] == url
+    for named in ({}, {"PULUMI_BACKEND_URL": ""}, {"PULUMI_BACKEND_URL": url}):
+        assert places.has_own_backend(checkout, named)
+        found = variables(checkout, named)
+        assert found["PULUMI_BACKEND_URL"] == f"{url}?metadata=skip"
+        assert places.has_own_backend(checkout, found)
+
+
+def test_a_sidecar_that_a_kill_left_empty_is_taken_away(checkout: Checkout) -> None:
+    places.prepare(checkout)
+    stacks = checkout.state / ".pulumi" / "stacks" / places.PROJECT
+    stacks.mkdir(parents=True)
+    for name in ("local.json", "local.json.attrs", "local.json.bak.attrs"):
+        (stacks / name).touch()
+    places.prepare(checkout)
+    assert [file.name for file in stacks.iterdir()] == ["local.json"]
 
 
 def test_the_engine_reads_the_working_copy_of_the_stack(checkout: Checkout) -> None:

@@ -177,7 +177,9 @@ def test_a_damaged_state_names_the_way_back(stderr: str) -> None:
 
 def test_a_state_that_fails_its_integrity_check_is_damaged() -> None:
     said = "error: snapshot integrity failure; refusing to use it: resource urn:pulumi:local::gaia-db::x::y is unknown"
-    assert isinstance(explain(stderr=said), StateDamaged)
+    error = explain(stderr=said)
+    assert isinstance(error, StateDamaged)
+    assert "./gaia pulumi state repair --stack local" in str(error) and "--restore-state" not in str(error)
 
 
 @pytest.mark.parametrize(

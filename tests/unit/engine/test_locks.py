@@ -20,7 +20,7 @@ import pytest
 
 from engine import checkout as places
 from engine import locks
-from engine.checkout import Checkout
+from engine.checkout import PROJECT, Checkout
 from engine.errors import StackBusy
 
 
@@ -74,6 +74,24 @@ def release(checkout: Checkout) -> list[str]:
 
 def test_a_stack_without_locks_is_free(checkout: Checkout) -> None:
     assert release(checkout) == []
+
+
+def test_what_a_dead_holder_was_writing_is_taken_away(checkout: Checkout, dead_pid: int) -> None:
+    lock(checkout, pid=dead_pid)
+    pulumi = checkout.state / ".pulumi"
+    history, stacks = pulumi / "history" / PROJECT / "local", pulumi / "stacks" / PROJECT
+    left = [
+        history / "local-1.history.json.18ea.tmp",
+        stacks / "local.json.18ea.tmp",
+        stacks / "local.json.bak.18eb.tmp",
+    ]
+    kept = [history / "local-1.history.json", stacks / "local.json", stacks / "other.json.18ea.tmp"]
+    for file in (*left, *kept):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    release(checkout)
+    assert [file.exists() for file in left] == [False] * 3
+    assert all(file.exists() for file in kept)
 
 
 def test_a_dead_holders_lock_is_released_and_told(checkout: Checkout, dead_pid: int) -> None:
