@@ -38,7 +38,7 @@ MARK = "follows.json"
 """The mark's file, beside the standby's data."""
 SETTING = "database.replica_port"
 CONNECT_TIMEOUT_S = 5
-STILL_S = 10
+STILL_S = 30
 """A standby that comes no further for so long can't follow any more."""
 RECONNECT_S = 3
 LOOK_EVERY_S = 0.05
