@@ -247,18 +247,18 @@ def _production(stack: settings.Settings) -> _Production:
         raise pulumi.RunError(f"Pulumi.{stack.stack}.yaml: gcp.project: is missing")
     labels = {"app": "gaia", "stack": stack.stack, "managed-by": "pulumi"}
     protect = gcp.instance.deletion_protection
-    place = Place(project=gcp.project, region=gcp.region, labels=labels, protect=protect)
+    place = Place(
+        project=gcp.project, region=gcp.region, prefix=f"gaia-{stack.stack}-db", labels=labels, protect=protect
+    )
     name, flags = gcp.instance.name, database_flags(gcp, stack.database.tuning)
     apis = Apis("apis", ApisArgs(place=place, names=needed(gcp)))
-    network = Network("network", NetworkArgs(place=place, instance_name=name, network=gcp.network, apis=apis))
+    network = Network("network", NetworkArgs(place=place, network=gcp.network, apis=apis))
     encryption = None
     if gcp.encryption.own_key:
         from infra.gcp.encryption import Encryption, EncryptionArgs
 
         days = gcp.encryption.rotation_days
-        encryption = Encryption(
-            "encryption", EncryptionArgs(place=place, instance_name=name, rotation_days=days, apis=apis)
-        )
+        encryption = Encryption("encryption", EncryptionArgs(place=place, rotation_days=days, apis=apis))
     key, usable = (encryption.key, encryption.usable) if encryption else (None, [])
     instance = Instance(
         "instance", InstanceArgs(place=place, gcp=gcp, flags=flags, network=network, apis=apis, key=key, after=usable)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
@@ -399,6 +400,16 @@ def _replica_is_possible(settings: Settings) -> str | None:
     return None
 
 
+def _stack_names_resources(settings: Settings) -> str | None:
+    # compute addresses: https://cloud.google.com/compute/docs/naming-resources, with what is put around it.
+    if settings.target != "gcp" or re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", settings.stack):
+        return None
+    return (
+        "stack: resources of Google Cloud are named after it: at most 40 small letters, digits and hyphens, "
+        "beginning with a letter; rename the stack file"
+    )
+
+
 RULES: tuple[Callable[[Settings], str | None], ...] = (
     _pool_within_connections,
     _cache_holds_buffers,
@@ -406,6 +417,7 @@ RULES: tuple[Callable[[Settings], str | None], ...] = (
     _user_is_free,
     _identity_has_a_previous_key,
     _replica_is_possible,
+    _stack_names_resources,
 )
 """What single values can't tell: each rule returns a fault, or None."""
 

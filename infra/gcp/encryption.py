@@ -17,7 +17,6 @@ _DAY_S = 24 * 3600
 @dataclass(frozen=True, kw_only=True)
 class EncryptionArgs:
     place: Place
-    instance_name: str
     rotation_days: int
     apis: Apis
 
@@ -36,7 +35,7 @@ class Encryption(pulumi.ComponentResource):
             "key-ring",
             project=args.place.project,
             location=args.place.region,
-            name=args.instance_name,
+            name=args.place.prefix,
             opts=pulumi.ResourceOptions(parent=self, protect=args.place.protect, depends_on=args.apis.of("cloudkms")),
         )
         key = kms.CryptoKey(

@@ -19,7 +19,6 @@ EGRESS = "private-ranges-only"
 @dataclass(frozen=True, kw_only=True)
 class NetworkArgs:
     place: Place
-    instance_name: str
     network: NetworkSettings
     apis: Apis
 
@@ -51,7 +50,7 @@ class Network(pulumi.ComponentResource):
         address = compute.GlobalAddress(
             "private-range",
             project=args.place.project,
-            name=f"{args.instance_name}-range",
+            name=f"{args.place.prefix}-range",
             purpose="VPC_PEERING",
             address_type="INTERNAL",
             address=str(allocated.network_address),

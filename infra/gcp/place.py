@@ -12,6 +12,8 @@ class Place:
 
     project: str
     region: str
+    prefix: str
+    """What the stack calls its own things in the project, whichever instance it has: a restore leads to another one."""
     labels: Mapping[str, str]
     protect: bool = True
     """Whether Pulumi refuses to delete what holds data: the instance, the database, the bucket, the key."""

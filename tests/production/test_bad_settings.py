@@ -323,3 +323,10 @@ def test_the_connection_budget_of_production_fits_with_the_defaults() -> None:
     pool, most = parsed.database.pool, parsed.database.tuning.max_connections
     assert (pool.size, pool.overflow, pool.max_instances, most) == (4, 0, 4, 50)
     assert 2 * pool.max_instances * (pool.size + pool.overflow) + 10 <= 0.9 * most
+
+
+@pytest.mark.parametrize("name", ["Prod", "prod_eu", "1st", "prod-", "p" * 41])
+def test_a_stack_of_google_cloud_has_a_name_that_resources_can_have(name: str) -> None:
+    with pytest.raises(SettingsError, match="stack: resources of Google Cloud are named after it"):
+        settings.parse(name, gcp())
+    assert settings.parse(name, {"target": "embedded"}).stack == name

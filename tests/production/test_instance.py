@@ -90,6 +90,15 @@ def test_the_values_for_ssds_are_set_on_ssds_alone() -> None:
     }
 
 
+def test_another_instance_in_its_place_keeps_the_range_and_the_key() -> None:
+    # A restore leads to one; ranges of two names overlap, and a key that went would take the backups along.
+    shapes = ({"encryption": {"own_key": True}, "instance": {"name": name}} for name in ("gaia-a", "gaia-b"))
+    before, after = (planning.plan("prod", planning.production({"gcp": shape})) for shape in shapes)
+    for kind in ("compute/GlobalAddress", "kms/KeyRing", "kms/CryptoKey", "vpcaccess/Connector", "storage/Bucket"):
+        assert before.of(kind), kind
+        assert before.of(kind) == after.of(kind)
+
+
 def test_a_replica_is_as_its_primary_in_what_a_standby_must_share() -> None:
     plan = planned("scaled")
     for name, tier in {"reports": "db-custom-4-15360", "search": "db-custom-2-7680"}.items():
