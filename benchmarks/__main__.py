@@ -17,10 +17,11 @@ from benchmarks.database_measure import Figure
 from benchmarks.database_measure import table as figures_table
 from benchmarks.database_world import world
 from benchmarks.measure import Result, in_turn, table
+from benchmarks.rehearsal import REHEARSAL_CASES
 from tests.postgres import unavailable
 
 FINE, OVER, INTERRUPTED = 0, 1, 130
-ALL = (*CASES, *DATABASE_CASES)
+ALL = (*CASES, *REHEARSAL_CASES, *DATABASE_CASES)
 ROWS = 300_000
 """Messages in the large database, where nothing is said."""
 
@@ -43,10 +44,11 @@ def main(arguments: list[str]) -> int:
     before, names = machine(), given.names or list(ALL)
     try:
         results, failed = measure([name for name in names if name in CASES], given.runs)
-        figures, unmeasured = measure_database(
+        figures, unmeasured = measure_rehearsal([name for name in names if name in REHEARSAL_CASES], given.runs)
+        more, unmeasured_too = measure_database(
             [name for name in names if name in DATABASE_CASES], given.runs, given.rows
         )
-        failed |= unmeasured
+        figures, failed = [*figures, *more], failed | unmeasured | unmeasured_too
     except KeyboardInterrupt:
         _say("interrupted; everything that was made for it is removed")
         return INTERRUPTED
@@ -83,6 +85,20 @@ def measure(names: list[str], runs: int) -> tuple[list[Result], dict[str, str]]:
                 failed[name] = str(error)
                 _say(f"{name}: {error}")
     return results, failed
+
+
+def measure_rehearsal(names: list[str], runs: int) -> tuple[list[Figure], dict[str, str]]:
+    """The figures of the rehearsal's cases, and why the others have none; each on stages of its own."""
+    figures: list[Figure] = []
+    failed: dict[str, str] = {}
+    for name in names:
+        _say(f"measuring {name}")
+        try:
+            figures += REHEARSAL_CASES[name](runs, _say)
+        except CommandFailed as error:
+            failed[name] = str(error)
+            _say(f"{name}: {error}")
+    return figures, failed
 
 
 def measure_database(names: list[str], runs: int, rows: int) -> tuple[list[Figure], dict[str, str]]:
