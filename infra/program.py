@@ -319,7 +319,16 @@ def _secrets(base: _Production, logins: Logins) -> Secrets:
         values["db-server-ca"] = authorities.apply(lambda found: "\n".join(each.cert or "" for each in found))
     if certificate:
         values |= {"db-client-cert": certificate.certificate, "db-client-key": certificate.key}
-    return Secrets("secrets", SecretsArgs(place=base.place, values=values, access=base.access, apis=base.apis))
+    return Secrets(
+        "secrets",
+        SecretsArgs(
+            place=base.place,
+            values=values,
+            jobs_at_address=base.gcp.network.mode == "psc",
+            access=base.access,
+            apis=base.apis,
+        ),
+    )
 
 
 def _app_url(base: _Production, logins: Logins, certificate: ClientCertificate | None) -> pulumi.Output[str]:

@@ -33,12 +33,18 @@ READERS: dict[str, dict[Account, str]] = {
     "db-client-cert": {"backend": "its certificate, where the server asks for one"},
     "db-client-key": {"backend": "the key of that certificate"},
 }
-"""Who reads each secret, and what for. Nobody else may."""
+"""Who reads each secret, and what for. Nobody else may, and the jobs less: ``readers``."""
 
 SERVER_CA = "/secrets/server-ca/server-ca.pem"
 CLIENT_CERTIFICATE = "/secrets/client-cert/client-cert.pem"
 CLIENT_KEY = "/secrets/client-key/client-key.pem"
 """Where the containers mount the files that the URL names."""
+
+
+def readers(secret_id: str, *, jobs_at_address: bool) -> list[Account]:
+    """Who reads a secret. Cloud Run's socket brings its own proof of the server: jobs that use it need no authority."""
+    needless = ("db-server-ca", "migrate")
+    return [account for account in READERS[secret_id] if jobs_at_address or (secret_id, account) != needless]
 
 
 def socket_url(*, user: str, password: str, database: str, connection_name: str) -> str:
@@ -62,6 +68,8 @@ class SecretsArgs:
     place: Place
     values: Mapping[str, pulumi.Input[str]]
     """By the secret's name, each one of ``READERS``."""
+    jobs_at_address: bool
+    """Whether the jobs reach the server at an address, and not through Cloud Run's socket."""
     access: Access
     apis: Apis
 
@@ -85,7 +93,7 @@ class Secrets(pulumi.ComponentResource):
             self.references[secret_id] = pulumi.Output.all(id=secret.name, version=version.version).apply(
                 lambda both: SecretReference(id=both["id"], version=str(both["version"]))
             )
-            for account in READERS[secret_id]:
+            for account in readers(secret_id, jobs_at_address=args.jobs_at_address):
                 self._readable.setdefault(account, []).append(self._reader(secret_id, secret, account))
         self.register_outputs({})
 

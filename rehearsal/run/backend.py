@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from db.errors import DatabaseError
 from db.manager import DatabaseManager
@@ -32,13 +32,15 @@ class Shut(Exception):
 def environment(stage: Stage, contract: Mapping[str, Any]) -> dict[str, str]:
     """What the deployed service would have: secrets read with its identity, the socket's folder as it is here.
 
+    All that the contract names are read: a revision doesn't start where its account may not read one of its secrets.
     Raises ``Shut`` in Google's words where a binding is missing.
     """
     token = stage.cloud.token_for(contract["runtime_service_account"])
-    url = read_secret(stage, contract["database_url_secret"], token)
+    references = {name: reference for name, reference in contract.items() if name.endswith("_secret") and reference}
+    secrets = {name: read_secret(stage, reference, token) for name, reference in references.items()}
     return {
-        "DATABASE_URL": reached(stage, contract, url, contract["runtime_service_account"]),
-        "GAIA_IDENTITY_KEY": read_secret(stage, contract["identity_key_secret"], token),
+        "DATABASE_URL": reached(stage, contract, secrets["database_url_secret"], contract["runtime_service_account"]),
+        "GAIA_IDENTITY_KEY": secrets["identity_key_secret"],
         "DATABASE_POOL_SIZE": str(contract["pool_size"]),
         "DATABASE_POOL_OVERFLOW": str(contract["pool_overflow"]),
     }
@@ -67,10 +69,10 @@ def reached(stage: Stage, contract: Mapping[str, Any], url: str, account: str) -
 
 
 def with_socket(stage: Stage, contract: Mapping[str, Any], url: str) -> str:
-    """The URL with the instance's socket where it lies on this machine."""
+    """The URL's login at the instance's socket, where that lies on this machine; an address leads nowhere here."""
     parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query)) | {"host": str(stage.servers.sockets / contract["instance_connection_name"])}
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    query = {"host": str(stage.servers.sockets / contract["instance_connection_name"])}
+    return urlunsplit(parts._replace(netloc=f"{parts.netloc.rpartition('@')[0]}@", query=urlencode(query)))
 
 
 @dataclass

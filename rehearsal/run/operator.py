@@ -46,12 +46,12 @@ def migrator_url(stage: Stage) -> str:
     return backend.with_socket(stage, stage.outputs(), url)
 
 
-def asked(stage: Stage, service: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """A request of the project's operator. Raises ``urllib.error.HTTPError``."""
+def asked(stage: Stage, service: str, path: str, body: Mapping[str, Any] | None = None, *, token: str = "") -> Any:
+    """A request of the project's operator, or of whom the token stands for. Raises ``urllib.error.HTTPError``."""
     request = urllib.request.Request(
         f"{stage.cloud.url}/{service}/{path}",
         data=None if body is None else json.dumps(dict(body)).encode(),
-        headers={"Authorization": f"Bearer {stage.cloud.operator_token}", "Content-Type": "application/json"},
+        headers={"Authorization": f"Bearer {token or stage.cloud.operator_token}", "Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S) as answer:
         return json.load(answer)
@@ -93,7 +93,8 @@ def executed(stage: Stage, job: str) -> str:
     execution = until(ended, f"{job} does not end")
     if execution.get("succeededCount"):
         return ""
-    return log_of(stage.cloud, execution["name"])[-400:] or "it failed without a word"
+    said = [each.get("message", "") for each in execution["conditions"] if each["type"] == "Completed"]
+    return log_of(stage.cloud, execution["name"])[-400:] or "; ".join(said)
 
 
 def until(look: Callable[[], Any], otherwise: str) -> Any:

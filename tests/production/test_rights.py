@@ -9,7 +9,7 @@ import pytest
 from infra.gcp import bindings
 from infra.gcp.access import ACCOUNTS
 from infra.gcp.bindings import Binding
-from infra.gcp.secrets import READER, READERS
+from infra.gcp.secrets import READER, READERS, readers
 from tests.production import planning
 from tests.production.planning import Plan, Registered, merged, short
 
@@ -29,6 +29,8 @@ EVERYTHING = merged(
     },
 )
 SHAPES = {**planning.variants(), "everything": EVERYTHING}
+AT_ADDRESS = ("scaled", "everything")
+"""Where the jobs come over Private Service Connect."""
 
 
 @functools.cache
@@ -120,7 +122,7 @@ def test_each_secret_is_read_by_exactly_those_that_use_it(name: str) -> None:
         assert each.inputs["role"] == READER
         account = each.inputs["member"].removeprefix("serviceAccount:gaia-").split("-sa@")[0]
         found[each.inputs["secretId"]].add(account)
-    assert found == {secret: set(READERS[secret]) for secret in found}
+    assert found == {secret: set(readers(secret, jobs_at_address=name in AT_ADDRESS)) for secret in found}
 
 
 @pytest.mark.parametrize("name", ["defaults", "scaled", "public"])
@@ -132,10 +134,8 @@ def test_the_jobs_use_every_secret_that_their_account_may_read(name: str) -> Non
         envs = template["containers"][0]["envs"]
         used |= {env["valueSource"]["secretKeyRef"]["secret"] for env in envs if "valueSource" in env}
         used |= {volume["secret"]["secret"].removesuffix("-id") for volume in template["volumes"] if "secret" in volume}
-    readable = {secret for secret in plan.of("secretmanager/Secret") if "migrate" in READERS[secret]}
-    # In mode public the job comes through the socket, which brings its own proof of the server.
-    assert readable - used <= ({"db-server-ca"} if name == "public" else set())
-    assert used <= readable
+    secrets = plan.of("secretmanager/Secret")
+    assert used == {each for each in secrets if "migrate" in readers(each, jobs_at_address=name in AT_ADDRESS)}
 
 
 def test_the_key_that_signs_identities_and_the_backend_s_login_are_nobody_else_s() -> None:
