@@ -158,11 +158,16 @@ def _answered(cloud: Cloud, asked: Asked, service: str, path: str, seen: _Seen) 
         alt=asked.first("alt") or "json",
         upload=dict(asked.query) if found.upload else {},
     )
-    if (fault := cloud.fault(found.method.id)) is not None:
+    fault = cloud.fault(found.method.id, writes=asked.verb != "GET")
+    if fault is not None:
         time.sleep(fault.delay_s)
-        if fault.error is not None:
+        if fault.meanwhile is not None:
+            fault.meanwhile()
+        if fault.error is not None and not fault.after_work:
             raise fault.error
     answer = dispatch(call)
+    if fault is not None and fault.error is not None:
+        raise fault.error
     if isinstance(answer, dict):
         with cloud.lock:
             answer = deepcopy(answer)  # what is kept may change while it is written out

@@ -62,6 +62,8 @@ def _run(cloud: Cloud, operation: Operation, work: Work) -> None:
         fault = cloud.fault(operation.method, in_operation=True)
         if fault is not None:
             operation.finished.wait(fault.delay_s)
+            if fault.meanwhile is not None:
+                fault.meanwhile()
         failing = fault.error if fault is not None else None
         if failing is None or (fault is not None and fault.after_work):
             operation.response = work()

@@ -38,13 +38,22 @@ class Fault:
     delay_s: float = 0
     in_operation: bool = False
     after_work: bool = False
-    """The operation fails although its work is done: what it made is there, and nobody knows of it."""
+    """The call or its operation fails although its work is done: what it made is there, and nobody knows of it."""
+    writes_alone: bool = False
+    """Requests that only read go through."""
+    once_each: bool = False
+    """Each method meets it once, and then no more."""
+    meanwhile: Callable[[], None] | None = None
+    """What happens before the request is answered, or before its operation does its work."""
     times: int = 1
+    met: set[str] = field(default_factory=set)
+    """The methods that met it."""
 
-    def fits(self, method: str, *, in_operation: bool) -> bool:
+    def fits(self, method: str, *, in_operation: bool, writes: bool = True) -> bool:
         wanted = self.method
         same = method.startswith(wanted[:-1]) if wanted.endswith("*") else method == wanted
-        return same and self.in_operation == in_operation and self.times > 0
+        left = self.times > 0 and not (self.once_each and method in self.met)
+        return same and left and self.in_operation == in_operation and (writes or not self.writes_alone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,12 +159,13 @@ class Cloud:
             with self.lock:
                 self.faults.remove(fault)
 
-    def fault(self, method: str, *, in_operation: bool = False) -> Fault | None:
+    def fault(self, method: str, *, in_operation: bool = False, writes: bool = True) -> Fault | None:
         """The fault that this call meets, counted as met."""
         with self.lock:
             for fault in self.faults:
-                if fault.fits(method, in_operation=in_operation):
+                if fault.fits(method, in_operation=in_operation, writes=writes):
                     fault.times -= 1
+                    fault.met.add(method)
                     return fault
         return None
 

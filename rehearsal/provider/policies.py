@@ -13,6 +13,8 @@ from rehearsal.provider.table import Properties
 
 RACES = 10
 """How often another writer may be faster."""
+RACED = (409, 412)
+"""``IsConflictError``, on which terraform-provider-google's iam.go reads the policy anew and writes it again."""
 Policy = dict[str, Any]
 
 
@@ -103,7 +105,7 @@ class Member(Resource):
                 self.write_policy(anyone, changed(policy, wanted))
                 return
             except RestError as error:
-                if error.status != 409 or tried == RACES - 1:
+                if error.status not in RACED or tried == RACES - 1:
                     raise
                 self.account.rest.wait(0.05 * (tried + 1))
 

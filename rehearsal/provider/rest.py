@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,10 +13,13 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 TIMEOUT_S = 120
-AGAIN = (429, 502, 503)
+AGAIN = (429, 500, 502, 503)
 TRIES = 8
+BUSY_S = 120.0
+"""How long another operation on the same thing may take."""
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 5.0
+_A_MINUTES_QUOTA = re.compile(r"Quota exceeded for quota metric '.*' and limit '.* per minute' of service")
 
 
 @dataclass(eq=False)
@@ -32,6 +36,25 @@ class RestError(Exception):
         return f"googleapi: Error {self.status}: {self.message}{end}"
 
 
+def passes(error: RestError) -> bool:
+    """Whether the official provider sends the same request again, whatever its verb: also one that makes something.
+
+    ``defaultErrorRetryPredicates`` of GoogleCloudPlatform/magic-modules, mmv1/third_party/terraform/transport/
+    error_retry_predicates.go: 429, 500, 502, 503; 409 ``operationInProgress``; 403 of a quota by the minute; 400 of a
+    subnetwork that isn't ready. Not 412: the recorded update failed with it (phase fault-sql412). It goes on for 90 s
+    (retry_transport.go) within the resource's own 20 minutes and more (``SendRequest`` in transport.go); ours gives up
+    after ``TRIES``, some six seconds.
+    """
+    quota = error.status == 403 and _A_MINUTES_QUOTA.search(error.message)
+    unready = error.status == 400 and error.reason == "resourceNotReady" and "subnetworks" in error.message
+    return error.status in AGAIN or busy(error) or bool(quota) or unready
+
+
+def busy(error: RestError) -> bool:
+    """Another operation is under way on the same thing."""
+    return error.status == 409 and error.reason == "operationInProgress"
+
+
 class Rest:
     """An HTTP client for many threads. ``close`` it."""
 
@@ -44,20 +67,19 @@ class Rest:
     def call(self, verb: str, url: str, query: Mapping[str, str] | None = None, body: Any = None) -> dict[str, Any]:
         """The answer's document. Raises ``RestError``."""
         full = f"{url}?{urlencode({'alt': 'json', **(query or {})})}"
-        wait = FIRST_WAIT_S
-        for tried in range(TRIES):
+        wait, tried, late = FIRST_WAIT_S, 0, deadline(BUSY_S)
+        while True:
             if self._cancelled.is_set():
                 raise RestError(499, "the update was cancelled")
             status, answer = self._once(verb, full, body)
             if status < 300:
                 return answer
-            error = _error(status, answer)
-            again = status in AGAIN or error.reason == "operationInProgress"
-            if not again or tried == TRIES - 1:
+            error, tried = _error(status, answer), tried + 1
+            enough = late() if busy(error) else tried == TRIES
+            if enough or not passes(error):
                 raise error
             self._cancelled.wait(wait)
             wait = min(wait * 2, LONGEST_WAIT_S)
-        raise AssertionError("the loop returns or raises")
 
     def wait(self, seconds: float) -> None:
         """Sleep, unless everything is to end."""

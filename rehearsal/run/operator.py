@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
+import subprocess
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
+from migrations import runner
 from rehearsal.cloud import objects
 from rehearsal.cloud.run_executions import EXECUTIONS, log_of
 from rehearsal.cloud.services.cloudscheduler import JOBS, attempts
@@ -22,6 +27,32 @@ from rehearsal.run.stage import Stage
 
 _REQUEST_TIMEOUT_S = 60
 _WAIT_S = 120
+_REVISION = """\
+\"\"\"A revision of the rehearsal alone.\"\"\"
+
+from alembic import op
+
+revision = "{number}"
+down_revision = "{before}"
+
+
+def upgrade() -> None:
+    for statement in {upgrade!r}:
+        op.execute(statement)
+
+
+def downgrade() -> None:
+    for statement in {downgrade!r}:
+        op.execute(statement)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revision:
+    """A revision that somebody writes after head: its statements."""
+
+    upgrade: tuple[str, ...]
+    downgrade: tuple[str, ...]
 
 
 def push(stage: Stage, checkout: Path) -> str:
@@ -32,6 +63,19 @@ def push(stage: Stage, checkout: Path) -> str:
     stage.jobs.push(reference, images.read(checkout, checkout / "migrations" / "Dockerfile"))
     stage.set(gcp__migration_job__image=reference)
     return reference
+
+
+def revised(root: Path, folder: Path, *more: Revision) -> tuple[Path, list[str]]:
+    """A checkout in ``folder`` with the files of the image, and further revisions; their numbers."""
+    for name in ("migrations", "db"):
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    numbers = [runner.head()]
+    for each in more:
+        numbers.append(runner.revisions.next_id(folder / "migrations"))
+        text = _REVISION.format(number=numbers[-1], before=numbers[-2], upgrade=each.upgrade, downgrade=each.downgrade)
+        (folder / "migrations" / "versions" / f"{numbers[-1]}_rehearsed.py").write_text(text, encoding="utf-8")
+    return folder, numbers[1:]
 
 
 def inside(stage: Stage) -> psycopg.Connection[Any]:
@@ -46,10 +90,19 @@ def migrator_url(stage: Stage) -> str:
     return backend.with_socket(stage, stage.outputs(), url)
 
 
-def asked(stage: Stage, service: str, path: str, body: Mapping[str, Any] | None = None, *, token: str = "") -> Any:
+def asked(
+    stage: Stage,
+    service: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    verb: str = "",
+    token: str = "",
+) -> Any:
     """A request of the project's operator, or of whom the token stands for. Raises ``urllib.error.HTTPError``."""
     request = urllib.request.Request(
         f"{stage.cloud.url}/{service}/{path}",
+        method=verb or ("GET" if body is None else "POST"),
         data=None if body is None else json.dumps(dict(body)).encode(),
         headers={"Authorization": f"Bearer {token or stage.cloud.operator_token}", "Content-Type": "application/json"},
     )
@@ -78,6 +131,61 @@ def exported(stage: Stage, short: str) -> str:
 
     errors = until(ended, f"{short} does not end").get("error", {}).get("errors", [])
     return "; ".join(each["message"] for each in errors)
+
+
+def sql(stage: Stage, path: str, body: Mapping[str, Any] | None = None, *, verb: str = "POST") -> str:
+    """``gcloud sql``: a change, to its end; what was refused, empty where nothing was."""
+    project = f"v1/projects/{stage.cloud.project}"
+    begun = asked(stage, "sqladmin", f"{project}/{path}", body, verb=verb)
+
+    def ended() -> Any:
+        operation = asked(stage, "sqladmin", f"{project}/operations/{begun['name']}")
+        return operation if operation["status"] == "DONE" else None
+
+    errors = until(ended, f"{path} does not end").get("error", {}).get("errors", [])
+    return "; ".join(each["message"] for each in errors)
+
+
+def adopt(stage: Stage, *, type: str, name: str, parent: str, resource_id: str) -> str:
+    """``pulumi import``: have the state know what is there already; what was refused, empty where nothing was.
+
+    ``parent`` ends the URN of the component that the program puts it under.
+    """
+    under = next(each["urn"] for each in _resources(stage) if each["urn"].endswith(f"::{parent}"))
+    flags = ("--protect=false", "--generate-code=false", "--skip-preview", "--yes")
+    return _engine(stage, "import", type, name, resource_id, "--parent", f"parent={under}", *flags)
+
+
+def take_over(stage: Stage, *, old: str, new: str, replica: str) -> str:
+    """The runbook's edit of the state, done; what was refused, empty where nothing was."""
+    state = json.loads(_engine_said(stage, "stack", "export"))
+    return _engine(stage, "stack", "import", given=json.dumps(taken_over(state, old=old, new=new, replica=replica)))
+
+
+def taken_over(state: dict[str, Any], *, old: str, new: str, replica: str) -> dict[str, Any]:
+    """A state in which the instance ``new`` is where ``old`` was, and no longer the replica ``replica``.
+
+    As the ``jq`` of docs/restore.md, "The primary is lost".
+    """
+    resources = state["deployment"]["resources"]
+    gone = {each["urn"] for each in resources if each["urn"].endswith(f"::replica-{replica}")}
+    named = re.compile(rf"(?<![a-z0-9-]){re.escape(old)}(?![a-z0-9-])")
+
+    def renamed(resource: dict[str, Any]) -> dict[str, Any]:
+        return json.loads(named.sub(new, json.dumps(resource)))
+
+    left = [_without(each, gone) for each in resources if each["urn"] not in gone]
+    edited = [renamed(each) if each["type"].startswith("gcp:sql/") else each for each in left]
+    return {**state, "deployment": {**state["deployment"], "resources": edited}}
+
+
+def _without(value: Any, gone: Collection[str]) -> Any:
+    """Whatever it is, without these in its lists."""
+    if isinstance(value, dict):
+        return {key: _without(inner, gone) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without(inner, gone) for inner in value if not (isinstance(inner, str) and inner in gone)]
+    return value
 
 
 def executed(stage: Stage, job: str) -> str:
@@ -121,3 +229,30 @@ def empty_buckets(stage: Stage) -> None:
     for name in list(stage.cloud.collection("storage.buckets")):
         for each in objects.versions(stage.cloud, name):
             objects.remove(stage.cloud, name, each["name"], each["generation"])
+
+
+def _resources(stage: Stage) -> list[dict[str, Any]]:
+    return stage.stack.deployment().get("resources") or []
+
+
+def _engine(stage: Stage, *arguments: str, given: str = "") -> str:
+    """A command of the engine; what it said where it failed."""
+    try:
+        _engine_said(stage, *arguments, given=given)
+    except subprocess.CalledProcessError as error:
+        return (error.stderr or error.stdout)[-400:]
+    return ""
+
+
+def _engine_said(stage: Stage, *arguments: str, given: str = "") -> str:
+    """What a command of the engine prints. Raises ``subprocess.CalledProcessError``."""
+    return subprocess.run(
+        [stage.stack.engine, *arguments, "--stack", stage.stack.name, "--non-interactive"],
+        cwd=stage.stack.checkout.root,
+        env=stage.stack.environment(stage.run_id),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=_WAIT_S,
+        check=True,
+    ).stdout

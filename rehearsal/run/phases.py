@@ -25,6 +25,7 @@ from rehearsal.cloud.rules.sqladmin import INSTANCES
 from rehearsal.cloud.services.cloudscheduler import JOBS
 from rehearsal.run import backend
 from rehearsal.run.operator import (
+    Revision,
     empty_buckets,
     executed,
     exported,
@@ -32,29 +33,17 @@ from rehearsal.run.operator import (
     migrator_url,
     newest_export,
     push,
+    revised,
     scheduled,
 )
 from rehearsal.run.stage import Stage
 
 Checks = Iterator[Check]
 _DRILL_TIMEOUT_S = 300
-_BROKEN = """\
-\"\"\"Fails half-way.\"\"\"
-
-from alembic import op
-
-revision = "{number}"
-down_revision = "{head}"
-
-
-def upgrade() -> None:
-    op.execute("CREATE TABLE game.half_made (id integer PRIMARY KEY)")
-    op.execute("SELECT 1 / 0")
-
-
-def downgrade() -> None:
-    op.execute("DROP TABLE game.half_made")
-"""
+_BROKEN = Revision(
+    upgrade=("CREATE TABLE game.half_made (id integer PRIMARY KEY)", "SELECT 1 / 0"),
+    downgrade=("DROP TABLE game.half_made",),
+)
 
 
 def preview(stage: Stage) -> Checks:
@@ -159,7 +148,7 @@ def rotation(stage: Stage) -> Checks:
         stage.run("up")
         contract = stage.outputs()
         yield Check("the other login's turn", contract["app_user"] == "gaia_app_b", str(contract["app_user"]))
-        yield Check("nothing with data is replaced", not _of_data(stage), "")
+        yield Check("nothing with data is replaced", not of_data(stage), "")
         second = backend.environment(stage, contract)
         with backend.Load(second) as new:
             time.sleep(1)
@@ -176,7 +165,7 @@ def broken_migration(stage: Stage) -> Checks:
     """A revision fails half-way: the job fails, ``up`` fails with it, nothing has changed; the next ``up`` heals."""
     before = _content(stage)
     with tempfile.TemporaryDirectory(prefix="gaia-broken-") as name:
-        broken = _broken_checkout(stage.stack.checkout.root, Path(name))
+        broken, _ = revised(stage.stack.checkout.root, Path(name), _BROKEN)
         push(stage, broken)
         try:
             stage.run("up")
@@ -304,7 +293,8 @@ def _replaced(changes: Mapping[str, int]) -> int:
 _DATA = ("gcp:sql/databaseInstance:DatabaseInstance", "gcp:sql/database:Database", "gcp:storage/bucket:Bucket")
 
 
-def _of_data(stage: Stage) -> list[str]:
+def of_data(stage: Stage) -> list[str]:
+    """What holds data and was replaced, of all that the engine told."""
     steps = (event.get("resourcePreEvent", {}).get("metadata", {}) for event in stage.events)
     return [step["urn"] for step in steps if step.get("type") in _DATA and "replace" in step.get("op", "")]
 
@@ -348,14 +338,3 @@ def _refused(environment: Mapping[str, str]) -> bool:
         return True
     finally:
         manager.close()
-
-
-def _broken_checkout(root: Path, folder: Path) -> Path:
-    """The files of the image, with one revision more."""
-    for name in ("migrations", "db"):
-        if (root / name).is_dir():
-            shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    number = runner.revisions.next_id(folder / "migrations")
-    text = _BROKEN.format(number=number, head=runner.head())
-    (folder / "migrations" / "versions" / f"{number}_broken.py").write_text(text, encoding="utf-8")
-    return folder

@@ -6,30 +6,35 @@ import time
 from collections.abc import Callable, Iterable
 
 from ops.checks import Check
+from rehearsal.run import faults, phases
 from rehearsal.run.outcome import Phase
-from rehearsal.run.phases import NEEDS, PHASES
 from rehearsal.run.stage import Stage
 
 OnPhase = Callable[[str], None]
 OnCheck = Callable[[Check], None]
 
 
+_LAST = ("refused", "teardown")
+"""Phases that come after the faults."""
+
+
 def chosen(names: Iterable[str]) -> list[str]:
-    """These phases and those that they need, in their order; all of them where none is named."""
-    wanted = set(names)
-    wanted |= {need for name in wanted for need in NEEDS[name]}
-    return [name for name in PHASES if not wanted or name in wanted]
+    """These phases and faults, and what they need, in their order; all phases, and no fault, where none is named."""
+    wanted, needs = set(names) or set(phases.PHASES), {**phases.NEEDS, **faults.NEEDS}
+    wanted |= {need for name in wanted for need in needs[name]}
+    order = [*(name for name in phases.PHASES if name not in _LAST), *faults.FAULTS, *_LAST]
+    return [name for name in order if name in wanted]
 
 
 def play(stage: Stage, names: Iterable[str], *, on_phase: OnPhase, on_check: OnCheck) -> Iterable[Phase]:
     """Each phase as it ends; the first that fails is the last."""
-    began = time.monotonic()
+    began, known = time.monotonic(), {**phases.PHASES, **faults.FAULTS}
     for name in names:
         on_phase(name)
         started = time.monotonic()
         checks: list[Check] = []
         try:
-            for check in PHASES[name](stage):
+            for check in known[name](stage):
                 checks.append(check)
                 on_check(check)
         except Exception as error:  # whatever it is, it is this phase's failure, and the report says so
