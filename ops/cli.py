@@ -514,7 +514,11 @@ def cloud(
 
 @app.command(
     rich_help_panel=REHEARSE,
-    epilog=_example("./gaia rehearse", "./gaia rehearse --phase tier --set gcp.instance.tier=db-custom-2-7680"),
+    epilog=_example(
+        "./gaia rehearse",
+        "./gaia rehearse --phase tier --set gcp.instance.tier=db-custom-2-7680",
+        "./gaia rehearse --fault primary-lost",
+    ),
 )
 def rehearse(
     stack: Annotated[str, typer.Option("--stack", metavar="NAME", help="A stack in Google Cloud.")] = "prod",
@@ -524,6 +528,10 @@ def rehearse(
     ] = "auto",
     phases: Annotated[
         list[str] | None, typer.Option("--phase", metavar="PHASE", help="Only this phase, with those that it needs.")
+    ] = None,
+    faults: Annotated[
+        list[str] | None,
+        typer.Option("--fault", metavar="NAME|all", help="Let this go wrong, and look what comes of it."),
     ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Try a value of the stack file.")
@@ -542,6 +550,7 @@ def rehearse(
             stack_name=stack,
             provider=provider,
             phases=phases or [],
+            faults=faults or [],
             changes=changes or [],
             keep=keep,
             page=page,

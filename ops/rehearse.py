@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from rehearsal.run.stage import Stage
 
 
+ALL = "all"
+
+
 def rehearse(
     report: Report,
     *,
     stack_name: str,
     provider: str,
     phases: list[str],
+    faults: list[str],
     changes: list[str],
     keep: bool,
     page: Path | None,
 ) -> int:
-    """Play the phases; exit code 1 where a check failed. Raises ``UsageFault``, ``Missing``."""
+    """Play the phases, or the faults; exit code 1 where a check failed. Raises ``UsageFault``, ``Missing``."""
     require_packages(places.here())
     from engine.acquire import acquire
     from ops import stacks
@@ -39,6 +43,7 @@ def rehearse(
     from rehearsal.run.stage import Choice, ProviderMissing, opened
 
     _require_known(provider, get_args(Choice), phases)
+    names = [*phases, *_faults(faults)]
     given = [pair(change) for change in changes]
     checkout = places.here()
     if stacks.read_settings(checkout, stack_name).target != "gcp":
@@ -55,7 +60,7 @@ def rehearse(
                 checkout.root, stack_name, engine, on_event=Progress(working, preview=True), **options
             ) as stage:
                 run = Run(stack=stack_name, provider=stage.provider)
-                for phase in play(stage, chosen(phases), on_phase=working.step, on_check=told):
+                for phase in play(stage, chosen(names), on_phase=working.step, on_check=told):
                     run.phases.append(phase)
                 run.notes += stage.notes()
                 if page is not None:
@@ -76,6 +81,15 @@ def _require_known(provider: str, choices: tuple[str, ...], phases: list[str]) -
         raise UsageFault(f"--provider {provider}: must be {', '.join(choices)}")
     if unknown := [name for name in phases if name not in PHASES]:
         raise UsageFault(f"--phase {unknown[0]}: must be {', '.join(PHASES)}")
+
+
+def _faults(given: list[str]) -> list[str]:
+    """The faults of these names, all of them where ``all`` is one. Raises ``UsageFault``."""
+    from rehearsal.run.faults import FAULTS
+
+    if unknown := [name for name in given if name not in (*FAULTS, ALL)]:
+        raise UsageFault(f"--fault {unknown[0]}: must be {', '.join(FAULTS)} or {ALL}")
+    return list(FAULTS) if ALL in given else given
 
 
 def _text(run: Run) -> str:

@@ -56,7 +56,8 @@ class Network(pulumi.ComponentResource):
             address=str(allocated.network_address),
             prefix_length=allocated.prefixlen,
             network=self.path,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=args.apis.of("compute")),
+            # The instance's name changes when a clone or a replica takes its place; the range that it lies in stays.
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.apis.of("compute"), ignore_changes=["name"]),
         )
         connection = servicenetworking.Connection(
             "private-services",

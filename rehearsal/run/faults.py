@@ -244,7 +244,7 @@ def job_killed(stage: Stage) -> Checks:
 
 def primary_lost(stage: Stage) -> Checks:
     """The primary's machine is gone; its replica is promoted as docs/restore.md says."""
-    old, known = stage.gcp["instance"]["name"], inventory.unknown(stage)
+    old = stage.gcp["instance"]["name"]
     new = f"{old}-{_REPLICA}"
     if new not in stage.cloud.collection(INSTANCES):
         stage.set(gcp__replicas={_REPLICA: {}})
@@ -273,10 +273,11 @@ def primary_lost(stage: Stage) -> Checks:
     backups = settings(stage)["backupConfiguration"]
     whole = bool(backups.get("enabled") and backups.get("pointInTimeRecoveryEnabled"))
     yield Check("it has backups and point-in-time recovery", whole)
-    yield only(stage, known, {f"projects/{stage.cloud.project}/instances/{old}"}, "the lost one is left to a person")
+    lost = f"projects/{stage.cloud.project}/instances/{old}"
+    yield Check("the lost one is nobody's now", lost in inventory.unknown(stage), lost)
     asleep = {"settings": {"activationPolicy": "NEVER", "deletionProtectionEnabled": False}}
     said = sql(stage, f"instances/{old}", asleep, verb="PATCH") or sql(stage, f"instances/{old}", verb="DELETE")
-    yield Check("who deletes it", not said, said)
+    yield Check("a person can delete it", not said, said)
 
 
 def _change(stage: Stage, name: str) -> int:
