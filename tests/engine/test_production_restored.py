@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.filterwarnings("ignore::Deprecatio
 
 REPLACES = {"name", "instance", "project", "region", "databaseVersion", "encryptionKeyName"}
 """What the provider makes a new resource for."""
+HOLD = ("gcp:sql/", "gcp:compute/", "gcp:kms/")
 OLD, NEW = "gaia-prod-db", "gaia-prod-db-2"
 FILTER = re.findall(r"^jq --arg .*? '(.*?)' before.json", (ROOT / "docs" / "restore.md").read_text(), re.S | re.M)
 
@@ -40,12 +41,12 @@ def rename(stack: automation.Stack) -> None:
 
 
 def changed(stack: automation.Stack) -> dict[str, list[str]]:
-    """URN → the properties that a preview would change, of what belongs to the database."""
+    """URN → the properties that a preview would change, of what holds the database, its addresses and its key."""
     found: dict[str, list[str]] = {}
 
     def heard(event: Any) -> None:
         metadata = event.resource_pre_event.metadata if event.resource_pre_event else None
-        if metadata is not None and "gcp:sql/" in metadata.type and metadata.op != automation.OpType.SAME:
+        if metadata is not None and metadata.type.startswith(HOLD) and metadata.op != automation.OpType.SAME:
             found[metadata.urn] = list(metadata.diffs or [])
 
     stack.preview(on_event=heard)

@@ -67,6 +67,7 @@ def test_a_setting_that_google_refuses_fails_its_phase_in_googles_words(environ:
     ("arguments", "code", "said"),
     [
         (("--phase", "nope"), exits.USAGE, "preview"),
+        (("--fault", "nope"), exits.USAGE, "primary-lost"),
         (("--provider", "mine"), exits.USAGE, "builtin"),
         (("--stack", "local"), exits.USAGE, "Google Cloud"),
         (("--set", "gcp.region"), exits.USAGE, "KEY=VALUE"),
