@@ -234,12 +234,12 @@ def job_killed(stage: Stage) -> Checks:
         stage.set(gcp__migration_job__run=next_number(stage))
         said = up(stage)
         healed = content(stage)
-        yield Check("the next up heals", not said and healed == (second, *before[1:]), said[-300:] or str(healed[0]))
+        yield Check("the next up heals", not said and healed == (second, *before[1:]), short(said) or str(healed[0]))
         # Back to what the checkout knows, for whatever comes next.
         runner.downgrade(migrator_url(stage), runner.head(), directory=checkout / "migrations")
     push(stage, root)
     said = up(stage)
-    yield Check("and back", not said and content(stage) == before, said[-300:])
+    yield Check("and back", not said and content(stage) == before, short(said))
 
 
 def primary_lost(stage: Stage) -> Checks:

@@ -39,7 +39,8 @@ def up(stage: Stage, *flags: str) -> str:
 
 
 def short(said: str) -> str:
-    return said[-_SHOWN:]
+    """Its end, in one line."""
+    return " ".join(said.split())[-_SHOWN:]
 
 
 def nothing_more(stage: Stage, before: set[str], name: str = "nothing is made twice") -> Check:

@@ -22,7 +22,9 @@ REPLACES = {"name", "instance", "project", "region", "databaseVersion", "encrypt
 """What the provider makes a new resource for."""
 HOLD = ("gcp:sql/", "gcp:compute/", "gcp:kms/")
 OLD, NEW = "gaia-prod-db", "gaia-prod-db-2"
-FILTER = re.findall(r"^jq --arg .*? '(.*?)' before.json", (ROOT / "docs" / "restore.md").read_text(), re.S | re.M)
+FILTER = re.findall(
+    r"^jq --arg old \S+ --arg new \S+ '(.*?)' before.json", (ROOT / "docs" / "restore.md").read_text(), re.S | re.M
+)
 
 
 def edited(state: dict[str, Any]) -> dict[str, Any]:
