@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg.sql
 
+from infra.gcp.settings import WEEK
 from migrations import runner
 from ops.checks import Check
 from rehearsal.cloud import sql_instances
@@ -48,7 +49,6 @@ _EXPORT = "cloudscheduler.projects.locations.jobs.create"
 _UPDATE, _INSERT, _USER = "sql.instances.update", "sql.instances.insert", "sql.users.insert"
 _POLICY = "cloudresourcemanager.projects.setIamPolicy"
 _REPLICA = "spare"
-_DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _MIGRATE = "gaia-db-migrate"
 _QUOTA = "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service"
 _UNAVAILABLE = "The service is currently unavailable."
@@ -101,8 +101,8 @@ def server_error(stage: Stage) -> Checks:
     """503 that stays, 500 that passes, and an answer that is lost although what it answers was done."""
     before, version = inventory.unknown(stage), settings(stage)["settingsVersion"]
     _change(stage, "server-error")
-    # Without Sunday's export, which then is made anew.
-    stage.set(gcp__exports__days=list(_DAYS[:-1]), gcp__alerts__export_missing_h=50)
+    # Without one day's export, which then is made anew.
+    stage.set(gcp__exports__days=_days(stage)[:-1], gcp__alerts__export_missing_h=170)
     with stage.cloud.faulty(Fault(method=_UPDATE, error=GoogleError(503, _UNAVAILABLE), times=_ALWAYS)):
         said = up(stage)
     yield Check("one that stays fails up, in Google's words", "503" in said and _UNAVAILABLE in said, short(said))
@@ -114,17 +114,19 @@ def server_error(stage: Stage) -> Checks:
 
 def _lost_answers(stage: Stage, before: set[str]) -> Checks:
     """Made, and nobody was told: what has a name is refused the second time; what Google names is made twice."""
-    job = f"projects/{stage.cloud.project}/locations/{stage.cloud.region}/jobs/gaia-db-export-sun"
-    stage.set(gcp__exports__days=list(_DAYS))
+    days = _days(stage)
+    short_name = f"gaia-db-export-{days[-1].lower()}"
+    job = f"projects/{stage.cloud.project}/locations/{stage.cloud.region}/jobs/{short_name}"
+    stage.set(gcp__exports__days=days)
     with stage.cloud.faulty(Fault(method=_EXPORT, error=GoogleError(500, _INTERNAL), after_work=True)):
         said = up(stage)
-    named = "409" in said and "export-sun" in said
+    named = "409" in said and short_name in said
     yield Check("an answer that is lost: sent again, refused as there, and named", named, short(said))
     yield only(stage, before, {job}, "it is in the cloud, and not in the state")
     said = up(stage)
-    yield Check("the next up names it again, and makes nothing twice", "409" in said and "export-sun" in said)
+    yield Check("the next up names it again, and makes nothing twice", "409" in said and short_name in said)
     asked(stage, "cloudscheduler", f"v1/{job}", verb="DELETE")
-    stage.set(gcp__alerts__emails={"lost": "lost@example.com"})
+    stage.set(gcp__alerts__emails=_with(stage, "alerts", "emails", "lost"))
     with stage.cloud.faulty(Fault(method=_CHANNEL, error=GoogleError(500, _INTERNAL), after_work=True)):
         said = up(stage)
     yield Check("without it, up goes through", not said, short(said))
@@ -146,7 +148,7 @@ def precondition(stage: Stage) -> Checks:
     with stage.cloud.faulty(Fault(method=_UPDATE, meanwhile=relabelled)):
         said = up(stage)
     yield Check("other settings meanwhile: 412, up fails in Google's words", "412" in said, short(said))
-    stage.set(gcp__access__iam_users={"ada": "ada@example.com"})
+    stage.set(gcp__access__iam_users=_with(stage, "access", "iam_users", "ada"))
 
     def was_refused() -> None:
         until(lambda: 409 in sent(stage, seen, _UPDATE)[_UPDATE], "the change isn't asked for while a backup is taken")
@@ -180,7 +182,7 @@ def operation_dies(stage: Stage) -> Checks:
         how = "done" if after_work else "undone"
         yield Check(f"a change that dies {how} fails up, in Google's words", _DIED in said, short(said))
         yield Check(f"its work is {how}", (kept_backups(stage) == kept) == after_work, f"{kept_backups(stage)} kept")
-    stage.set(gcp__access__iam_users={"ada": "ada@example.com", "ben": "ben@example.com"})
+    stage.set(gcp__access__iam_users=_with(stage, "access", "iam_users", "ada", "ben"))
     with stage.cloud.faulty(Fault(method=_USER, error=died, in_operation=True)):
         said = up(stage)
     yield Check("a login that dies undone fails up", _DIED in said, short(said))
@@ -192,7 +194,7 @@ def operation_dies(stage: Stage) -> Checks:
 def _replica_dies(stage: Stage, before: set[str], died: GoogleError) -> Checks:
     name = f"{stage.gcp['instance']['name']}-{_REPLICA}"
     resource_id = f"projects/{stage.cloud.project}/instances/{name}"
-    stage.set(gcp__replicas={_REPLICA: {}})
+    stage.set(gcp__replicas={**(stage.gcp.get("replicas") or {}), _REPLICA: {}})
     with stage.cloud.faulty(Fault(method=_INSERT, error=died, in_operation=True, after_work=True)):
         said = up(stage)
     yield Check("a replica that dies when it is made fails up", "Create Instance" in said and _DIED in said)
@@ -247,7 +249,7 @@ def primary_lost(stage: Stage) -> Checks:
     old = stage.gcp["instance"]["name"]
     new = f"{old}-{_REPLICA}"
     if new not in stage.cloud.collection(INSTANCES):
-        stage.set(gcp__replicas={_REPLICA: {}})
+        stage.set(gcp__replicas={**(stage.gcp.get("replicas") or {}), _REPLICA: {}})
         said = up(stage)
         yield Check("a replica follows", not said, short(said))
     marker, environment = f"committed-{uuid.uuid4().hex[:6]}", backend.environment(stage, stage.outputs())
@@ -283,8 +285,19 @@ def primary_lost(stage: Stage) -> Checks:
 def _change(stage: Stage, name: str) -> int:
     """A change that a fault meets: a channel more, another number of backups that are kept; that number."""
     kept = kept_backups(stage) % 300 + 1
-    stage.set(gcp__alerts__emails={name: f"{name}@example.com"}, gcp__backups__kept=kept)
+    stage.set(gcp__alerts__emails=_with(stage, "alerts", "emails", name), gcp__backups__kept=kept)
     return kept
+
+
+def _days(stage: Stage) -> list[str]:
+    """The days of an export."""
+    return list((stage.gcp.get("exports") or {}).get("days") or WEEK)
+
+
+def _with(stage: Stage, section: str, key: str, *names: str) -> dict[str, str]:
+    """The addresses that the stack file has there, and these."""
+    given = (stage.gcp.get(section) or {}).get(key) or {}
+    return {**given, **{name: f"{name}@example.com" for name in names}}
 
 
 def _passing(stage: Stage, error: GoogleError) -> Checks:

@@ -294,9 +294,13 @@ _DATA = ("gcp:sql/databaseInstance:DatabaseInstance", "gcp:sql/database:Database
 
 
 def of_data(stage: Stage) -> list[str]:
-    """What holds data and was replaced, of all that the engine told."""
+    """What holds data and was replaced or deleted, of all that the engine told."""
     steps = (event.get("resourcePreEvent", {}).get("metadata", {}) for event in stage.events)
-    return [step["urn"] for step in steps if step.get("type") in _DATA and "replace" in step.get("op", "")]
+    return [step["urn"] for step in steps if step.get("type") in _DATA and _loses(step.get("op", ""))]
+
+
+def _loses(operation: str) -> bool:
+    return "replace" in operation or operation == "delete"
 
 
 def _started(stage: Stage) -> Any:
