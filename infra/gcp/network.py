@@ -56,8 +56,7 @@ class Network(pulumi.ComponentResource):
             address=str(allocated.network_address),
             prefix_length=allocated.prefixlen,
             network=self.path,
-            # The instance's name changes when a clone or a replica takes its place; the range that it lies in stays.
-            opts=pulumi.ResourceOptions(parent=self, depends_on=args.apis.of("compute"), ignore_changes=["name"]),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=args.apis.of("compute")),
         )
         connection = servicenetworking.Connection(
             "private-services",
