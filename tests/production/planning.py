@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -58,6 +60,8 @@ class Plan:
     """By URN."""
     calls: list[str] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    reached: dict[str, frozenset[str]] = field(default_factory=dict, repr=False, compare=False)
+    """What was found to be before a resource, by URN."""
 
     def of(self, kind: str) -> dict[str, Registered]:
         """The resources of a type such as ``sql/User``, by name."""
@@ -70,16 +74,18 @@ class Plan:
         """All but components."""
         return [each for each in self.resources.values() if not each.type.startswith(("gaia:", "pulumi:"))]
 
-    def reaches(self, start: Registered) -> set[str]:
+    def reaches(self, start: Registered) -> frozenset[str]:
         """The URNs of all that has to be there before this resource."""
-        found: set[str] = set()
-        waiting = list(start.dependencies)
-        while waiting:
-            urn = waiting.pop()
-            if urn not in found and urn in self.resources:
-                found.add(urn)
-                waiting += self.resources[urn].dependencies
-        return found
+        if start.urn not in self.reached:
+            found: set[str] = set()
+            waiting = list(start.dependencies)
+            while waiting:
+                urn = waiting.pop()
+                if urn not in found and urn in self.resources:
+                    found.add(urn)
+                    waiting += self.resources[urn].dependencies
+            self.reached[start.urn] = frozenset(found)
+        return self.reached[start.urn]
 
     def waits_for(self, start: Registered, other: Registered) -> bool:
         return other.urn in self.reaches(start)
@@ -202,6 +208,7 @@ def plain_texts(value: Any) -> Iterator[str]:
         yield value
 
 
+@functools.cache
 def config_of(file: Path) -> dict[str, Any]:
     """A stack file's own keys, without their namespace."""
     document = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -262,6 +269,37 @@ def plan(stack_name: str, config: Mapping[str, Any]) -> Plan:
         threads.close()
         asyncio.set_event_loop(None)
     return made
+
+
+_change: Callable[[Plan], Plan] | None = None
+_changed: dict[str, Plan] = {}
+
+
+def planned(config: Mapping[str, Any]) -> Plan:
+    """Production's plan with this configuration: the program runs once for it, whoever asks. Nobody may change it."""
+    key = json.dumps(config, sort_keys=True)
+    if _change is None:
+        return _once(key)
+    if key not in _changed:
+        _changed[key] = _change(_once(key))
+    return _changed[key]
+
+
+@functools.cache
+def _once(key: str) -> Plan:
+    return plan("prod", json.loads(key))
+
+
+@contextmanager
+def mutated(change: Callable[[Plan], Plan]) -> Iterator[None]:
+    """As if the program were another one: ``planned`` gives what this makes of its plans."""
+    global _change
+    _change = change
+    try:
+        yield
+    finally:
+        _change = None
+        _changed.clear()
 
 
 SCALED = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import json
 from typing import Any
 
@@ -24,10 +23,11 @@ METRICS = (
 )  # fmt: skip
 RUNBOOKS = planning.ROOT / "docs" / "runbooks"
 
+VARIANTS = planning.variants()
 
-@functools.cache
+
 def planned(name: str) -> Plan:
-    return planning.plan("prod", planning.variants()[name])
+    return planning.planned(VARIANTS[name])
 
 
 def policy(key: str, plan: Plan | None = None) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_the_thresholds_are_settings() -> None:
     changes = {"cpu": 0.5, "memory": 0.6, "disk": 0.7, "down_s": 180, "connections": 0.4, "idle_in_transaction": 3}
     changes |= {"transaction_ids": 0.3, "deadlocks_per_hour": 1, "log_archive_failures": 2, "replica_lag_s": 7}
     changes |= {"export_missing_h": 30, "backup_missing_h": 40}
-    plan = planning.plan("prod", planning.production({"gcp": {"alerts": changes}}))
+    plan = planning.planned(planning.production({"gcp": {"alerts": changes}}))
     values = {key: thresholds(key, plan)[0]["thresholdValue"] for key in KEYS if thresholds(key, plan)}
     assert {key: values[key] for key in ("cpu", "memory", "disk", "connections", "transaction-ids")} == {
         "cpu": 0.5, "memory": 0.6, "disk": 0.7, "connections": 20, "transaction-ids": 0.3,

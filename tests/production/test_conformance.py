@@ -31,14 +31,12 @@ KEPT = ("sql/DatabaseInstance", "sql/Database", "secretmanager/Secret", "storage
 """What no setting that people change may ever replace."""
 
 
-@functools.cache
 def planned(name: str) -> Plan:
-    return planning.plan("prod", VARIANTS[name])
+    return planning.planned(VARIANTS[name])
 
 
-@functools.cache
 def changed(name: str) -> Plan:
-    return planning.plan("prod", merged(VARIANTS["defaults"], CHANGES[name]))
+    return planning.planned(merged(VARIANTS["defaults"], CHANGES[name]))
 
 
 @functools.cache
@@ -281,7 +279,7 @@ def test_for_every_setting_a_test_says_what_a_change_does() -> None:
 @pytest.mark.parametrize("name", CHOSEN_ONCE)
 def test_what_is_chosen_once_is_seen_to_make_something_anew(name: str) -> None:
     before = planned("defaults")
-    after = planning.plan("prod", merged(VARIANTS["defaults"], {"gcp": CHOSEN_ONCE[name]}))
+    after = planning.planned(merged(VARIANTS["defaults"], {"gcp": CHOSEN_ONCE[name]}))
     assert replaced(before, after) & {*KEPT, "compute/GlobalAddress", "servicenetworking/Connection"}
 
 

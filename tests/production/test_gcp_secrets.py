@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -18,13 +17,12 @@ VARIANTS = planning.variants()
 ODD = "p@ss/w:ö rd?&#%+"
 
 
-@functools.cache
 def planned(name: str) -> Plan:
-    return planning.plan("prod", VARIANTS[name])
+    return planning.planned(VARIANTS[name])
 
 
 def turned(**rotation: Any) -> Plan:
-    return planning.plan("prod", planning.production({"gcp": {"rotation": rotation}}))
+    return planning.planned(planning.production({"gcp": {"rotation": rotation}}))
 
 
 def passwords(plan: Plan) -> dict[str, str]:
@@ -163,7 +161,7 @@ def test_an_identity_key_is_handed_on_with_the_one_before_it_until_that_is_retir
 
 def test_the_job_runs_again_exactly_when_it_has_something_to_do() -> None:
     def token(*changes: dict[str, Any]) -> str:
-        plan = planning.plan("prod", merged(VARIANTS["defaults"], *changes))
+        plan = planning.planned(merged(VARIANTS["defaults"], *changes))
         return plan.one("cloudrunv2/Job", "migrate").inputs["runExecutionToken"]
 
     same = token()

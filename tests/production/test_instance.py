@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pytest
@@ -12,10 +11,11 @@ from infra.gcp import flags, tiers
 from tests.production import planning
 from tests.production.planning import Plan
 
+VARIANTS = planning.variants()
 
-@functools.cache
+
 def planned(name: str) -> Plan:
-    return planning.plan("prod", planning.variants()[name])
+    return planning.planned(VARIANTS[name])
 
 
 def primary(name: str = "defaults") -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_the_password_policy_takes_the_passwords_that_we_make() -> None:
     assert "complexity" not in policy
 
 
-@pytest.mark.parametrize("name", planning.variants())
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_flag_of_the_audit_is_set_explicitly(name: str) -> None:
     for each in planned(name).of("sql/DatabaseInstance").values():
         found = flags_of(each.inputs)

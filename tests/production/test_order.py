@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 
 import pytest
 
@@ -33,9 +32,8 @@ OTHERS = {
 }
 
 
-@functools.cache
 def planned(name: str) -> Plan:
-    return planning.plan("prod", VARIANTS[name])
+    return planning.planned(VARIANTS[name])
 
 
 def api_of(each: Registered) -> str | None:
@@ -137,7 +135,7 @@ def test_nothing_waits_for_itself(name: str) -> None:
 
 def test_one_setting_takes_every_protection_off_so_that_a_stack_can_be_destroyed() -> None:
     off = {"gcp": {"instance": {"deletion_protection": False}}}
-    plan = planning.plan("prod", merged(VARIANTS["scaled"], off))
+    plan = planning.planned(merged(VARIANTS["scaled"], off))
     assert [each.name for each in plan.custom() if each.protect or each.inputs.get("deletionProtection")] == []
 
 

@@ -73,7 +73,7 @@ def cpu_s(program: str) -> float:
 
 
 def test_direct_egress_is_told_as_network_and_subnetwork() -> None:
-    outputs = planning.plan("prod", VARIANTS["scaled"]).outputs
+    outputs = planning.planned(VARIANTS["scaled"]).outputs
     assert (outputs["vpc_network"], outputs["vpc_subnetwork"]) == ("default", "default")
     assert "vpc_connector" not in outputs
     assert outputs["replicas"] == {
@@ -83,8 +83,8 @@ def test_direct_egress_is_told_as_network_and_subnetwork() -> None:
 
 
 def test_the_contract_carries_the_budget_to_the_backend() -> None:
-    outputs = planning.plan("prod", VARIANTS["defaults"]).outputs
+    outputs = planning.planned(VARIANTS["defaults"]).outputs
     names = ("pool_size", "pool_overflow", "max_instances", "max_connections")
     assert [outputs[name] for name in names] == [4, 0, 4, 50]
-    flags = planning.plan("prod", VARIANTS["defaults"]).one("sql/DatabaseInstance", "primary").inputs["settings"]
+    flags = planning.planned(VARIANTS["defaults"]).one("sql/DatabaseInstance", "primary").inputs["settings"]
     assert {"name": "max_connections", "value": "50"} in flags["databaseFlags"]

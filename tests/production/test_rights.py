@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 
 import pytest
 
@@ -33,9 +32,8 @@ AT_ADDRESS = ("scaled", "everything")
 """Where the jobs come over Private Service Connect."""
 
 
-@functools.cache
 def planned(name: str) -> Plan:
-    return planning.plan("prod", SHAPES[name])
+    return planning.planned(SHAPES[name])
 
 
 def rights(plan: Plan) -> list[Registered]:
