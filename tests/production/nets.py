@@ -5,6 +5,7 @@ A check is a test of the modules here with its parameters; those that look at no
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from tests.production import (
     planning,
     test_alerts,
     test_conformance,
+    test_everywhere,
     test_gcp_secrets,
     test_instance,
     test_order,
@@ -30,8 +32,16 @@ from tests.production.mutations import Mutation
 from tests.production.planning import Plan
 
 MODULES = (
-    test_order, test_rights, test_instance, test_alerts, test_gcp_secrets, test_production, test_plans, test_conformance,
-)  # fmt: skip
+    test_everywhere,
+    test_order,
+    test_rights,
+    test_instance,
+    test_alerts,
+    test_gcp_secrets,
+    test_production,
+    test_plans,
+    test_conformance,
+)
 MADE_FOR_SETTINGS = {
     test_conformance.test_a_setting_that_people_change_replaces_no_data,
     test_conformance.test_no_name_changes_with_a_setting,
@@ -124,6 +134,13 @@ def reviewed(mutation: Mutation) -> str | None:
     """The first plan in ``tests/plans`` that a reviewer would see change."""
     for name, config in planning.variants().items():
         plan = planning.planned(config)
-        if plan_files.document(plan) != plan_files.document(mutation.change(plan)):
+        if mutation.urn and mutation.urn not in plan.resources:
+            continue
+        if _documented(name) != plan_files.document(mutation.change(plan)):
             return "prod" if name == "defaults" else f"prod-{name}"
     return None
+
+
+@functools.cache
+def _documented(name: str) -> dict[str, Any]:
+    return plan_files.document(planning.planned(planning.variants()[name]))

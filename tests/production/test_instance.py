@@ -166,3 +166,117 @@ def test_the_committed_file_names_every_setting_with_a_comment() -> None:
 
     assert [path for path in keys_of(settings.Gcp) if not has(path)] == []
     assert len([line for line in lines if "#" in line]) > 60
+
+
+# --- every setting, so that none gets another value unseen ---
+
+NETWORK = f"projects/{planning.PROJECT}/global/networks/default"
+ON_EVERY_SERVER: dict[str, Any] = {
+    "activationPolicy": "ALWAYS",
+    "deletionProtectionEnabled": True,
+    "diskAutoresize": True,
+    "diskAutoresizeLimit": 0,
+    "edition": "ENTERPRISE",
+    "insightsConfig": {
+        "queryInsightsEnabled": True,
+        "queryStringLength": 1024,
+        "queryPlansPerMinute": 5,
+        "recordApplicationTags": True,
+        "recordClientAddress": True,
+    },
+}
+ON_A_PRIMARY: dict[str, Any] = {
+    "passwordValidationPolicy": {"enablePasswordPolicy": True, "minLength": 16, "disallowUsernameSubstring": True},
+    "backupConfiguration": {
+        "enabled": True,
+        "startTime": "08:00",
+        "pointInTimeRecoveryEnabled": True,
+        "transactionLogRetentionDays": 7,
+        "backupRetentionSettings": {"retainedBackups": 7, "retentionUnit": "COUNT"},
+    },
+    "maintenanceWindow": {"day": 1, "hour": 2, "updateTrack": "stable"},
+    "retainBackupsOnDelete": True,
+    "finalBackupConfig": {"enabled": True, "retentionDays": 30},
+}
+SMALL = {"tier": "db-g1-small", "availabilityType": "ZONAL", "diskType": "PD_HDD", "diskSize": 10}
+LARGE = {"diskType": "PD_SSD", "diskSize": 50, "connectorEnforcement": "NOT_REQUIRED"}
+ADDRESSES: dict[str, dict[str, Any]] = {
+    "private": {
+        "ipv4Enabled": False,
+        "privateNetwork": NETWORK,
+        "allocatedIpRange": "gaia-prod-db-range",
+        "enablePrivatePathForGoogleCloudServices": True,
+        "sslMode": "ENCRYPTED_ONLY",
+    },
+    "psc": {
+        "ipv4Enabled": False,
+        "pscConfigs": [{"pscEnabled": True, "allowedConsumerProjects": [planning.PROJECT]}],
+        "sslMode": "ENCRYPTED_ONLY",
+    },
+    "public": {
+        "ipv4Enabled": True,
+        "authorizedNetworks": [{"name": "office", "value": "203.0.113.0/24"}],
+        "sslMode": "TRUSTED_CLIENT_CERTIFICATE_REQUIRED",
+    },
+}
+DENIED = {"startDate": "12-15", "endDate": "01-10", "time": "00:00:00"}
+WHOLE: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("minimal", "primary"): ("private", ON_A_PRIMARY | SMALL | {"connectorEnforcement": "REQUIRED"}),
+    ("defaults", "primary"): ("private", ON_A_PRIMARY | SMALL | {"connectorEnforcement": "REQUIRED"}),
+    ("public", "primary"): ("public", ON_A_PRIMARY | SMALL | {"connectorEnforcement": "NOT_REQUIRED"}),
+    ("scaled", "primary"): (
+        "psc",
+        ON_A_PRIMARY
+        | LARGE
+        | {"tier": "db-custom-2-7680", "availabilityType": "REGIONAL", "denyMaintenancePeriod": DENIED},
+    ),
+    ("scaled", "replica-reports"): ("psc", LARGE | {"tier": "db-custom-4-15360", "availabilityType": "ZONAL"}),
+    ("scaled", "replica-search"): ("psc", LARGE | {"tier": "db-custom-2-7680", "availabilityType": "ZONAL"}),
+}
+
+
+@pytest.mark.parametrize(("name", "server"), WHOLE)
+def test_a_server_is_set_as_decided_and_in_nothing_else(name: str, server: str) -> None:
+    inputs = planned(name).one("sql/DatabaseInstance", server).inputs
+    left_out = ("userLabels", "databaseFlags")
+    found = {key: value for key, value in inputs["settings"].items() if key not in left_out}
+    mode, own = WHOLE[name, server]
+    address = {"ipConfiguration": {**ADDRESSES[mode], "serverCaMode": "GOOGLE_MANAGED_INTERNAL_CA"}}
+    assert found == ON_EVERY_SERVER | own | address
+    assert inputs["databaseVersion"] == "POSTGRES_16"
+    assert inputs["deletionProtection"] is True
+    replica = server.removeprefix("replica-")
+    if replica != server:
+        assert (inputs["name"], inputs["instanceType"]) == (f"gaia-prod-db-{replica}", "READ_REPLICA_INSTANCE")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_flag_is_the_audit_s_or_the_settings(name: str) -> None:
+    large = name == "scaled"
+    tuned = {
+        "shared_buffers": "262144" if large else "32768",
+        "effective_cache_size": "655360" if large else "131072",
+        "max_connections": "200" if large else "50",
+        "idle_in_transaction_session_timeout": "600000",
+        "pgaudit.log": "ddl,role",
+        "cloudsql.iam_authentication": "on",
+    }
+    for each in planned(name).of("sql/DatabaseInstance").values():
+        more = {flag: value for flag, value in flags_of(each.inputs).items() if flag not in flags.AUDIT}
+        ssd = {"random_page_cost": "1.1", "effective_io_concurrency": "200"} if large else {}
+        assert more == tuned | ssd
+
+
+def test_the_database_and_its_logins_are_those_of_the_contract() -> None:
+    plan = planned("public")
+    database = plan.one("sql/Database", "database").inputs
+    assert (database["name"], database["charset"], database["collation"]) == ("gaia", "UTF8", "en_US.UTF8")
+    logins = {name: (each.inputs["name"], each.inputs.get("type")) for name, each in plan.of("sql/User").items()}
+    assert logins == {
+        "user-gaia_migrator": ("gaia_migrator", None),
+        "iam-user-backend": (f"gaia-backend-sa@{planning.PROJECT}.iam", "CLOUD_IAM_SERVICE_ACCOUNT"),
+        "iam-user-person-ada": ("ada@example.com", "CLOUD_IAM_USER"),
+    }
+    for each in (*plan.of("sql/User").values(), *plan.of("sql/SslCert").values()):
+        assert each.inputs["instance"] == "gaia-prod-db"
+    assert plan.one("sql/SslCert", "client-certificate").inputs["commonName"] == "gaia-backend"
