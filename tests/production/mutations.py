@@ -289,7 +289,8 @@ def _encoded(document: Any, before: str) -> str:
 
 def _others(path: Path, value: Any) -> Iterator[tuple[str, Edit]]:
     """Kind of change, and the change."""
-    if value is _DROP or value == {}:
+    # What an alert tells people may say anything, but it has to say something.
+    if value is _DROP or value == {} or path[-1] == "content":
         return
     if isinstance(value, dict) and planning.SIGNATURE in value:
         yield "unmarked", lambda given: given["value"]

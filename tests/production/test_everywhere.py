@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.production import planning
-from tests.production.planning import PROJECT, Plan, Registered, short
+from tests.production.planning import CANARY, PROJECT, Plan, Registered, short
 from tests.production.test_conformance import args_class
 
 VARIANTS = planning.variants()
 REGION, BUCKETS_REGION = "us-west1", "US-WEST1"
+NETWORK = f"projects/{PROJECT}/global/networks/default"
 WITH_JOBS = ["defaults", "scaled", "public"]
 FROM_ITS_SECRET = "secretmanager/SecretVersion"
 PROTECTED = {"sql/Database", "storage/Bucket", "kms/KeyRing", "kms/CryptoKey"}
@@ -61,29 +65,64 @@ def test_everything_that_has_a_place_is_in_the_stack_s_region(name: str) -> None
 
 
 def others(plan: Plan) -> dict[str, Registered]:
-    """The resources by what others name them with."""
+    """The resources by what others name them with: their ids, and what only Google or chance could have told."""
     known: dict[str, Registered] = {}
     for each in plan.custom():
         known[f"{each.name}-id"] = each
-        match short(each.type):
-            case "serviceaccount/Account":
-                known[f"{each.inputs.get('accountId')}@{PROJECT}.iam.gserviceaccount.com"] = each
-            case "projects/IAMCustomRole":
-                known[f"projects/{PROJECT}/roles/{each.inputs.get('roleId')}"] = each
-            case "secretmanager/Secret":
-                known[str(each.inputs.get("secretId"))] = each
-                known[f"projects/{PROJECT}/secrets/{each.inputs.get('secretId')}"] = each
-            case "sql/DatabaseInstance":
-                known[str(each.inputs.get("name"))] = each
-                known[f"{PROJECT}:{REGION}:{each.inputs.get('name')}"] = each
-            case "storage/Bucket" | "dns/ManagedZone" | "cloudrunv2/Job":
-                if short(each.type) != "cloudrunv2/Job" or "invoker" not in each.name:
-                    known[str(each.inputs.get("name"))] = each
-            case "compute/GlobalAddress":
-                known[str(each.inputs.get("name"))] = each
-            case _:
-                pass
+        known |= dict.fromkeys(_names(each), each)
+        if each.type.startswith("random:"):
+            known[f"{CANARY}-{each.name}"] = each
     return known
+
+
+def _names(each: Registered) -> tuple[str, ...]:
+    given = each.inputs.get
+    match short(each.type):
+        case "serviceaccount/Account":
+            account = f"{given('accountId')}@{PROJECT}.iam.gserviceaccount.com"
+            return account, f"projects/{PROJECT}/serviceAccounts/{given('accountId')}"
+        case "projects/IAMCustomRole":
+            return (f"projects/{PROJECT}/roles/{given('roleId')}",)
+        case "projects/ServiceIdentity":
+            return ("service-1@gcp-sa-cloud-sql.iam.gserviceaccount.com",)
+        case "secretmanager/Secret":
+            return str(given("secretId")), f"projects/{PROJECT}/secrets/{given('secretId')}"
+        case "sql/DatabaseInstance" if each.name == "primary":
+            told = ("p1-abc@gcp-sa-cloud-sql.iam.gserviceaccount.com", "abc.gaia-prod-db.us-west1.sql.goog.")
+            return (str(given("name")), f"{PROJECT}:{REGION}:{given('name')}", *told, "serviceAttachments/gaia-prod-db")
+        case "sql/SslCert":
+            return (f"{CANARY}-client-key",)
+        case "storage/Bucket" | "cloudrunv2/Job" | "compute/GlobalAddress":
+            return (str(given("name")),)
+        case "compute/Address":
+            return "10.138.0.9", f"link/{given('name')}"
+        case "monitoring/NotificationChannel":
+            return (f"projects/{PROJECT}/notificationChannels/{each.name}",)
+        case "logging/Metric":
+            return (f"user_{given('name')}",)
+        case _:
+            return ()
+
+
+_PARTS = (
+    "p1-abc@",
+    "service-1@",
+    f"{CANARY}-",
+    "abc.",
+    "serviceAttachments/",
+    "10.138.",
+    f"{PROJECT}:{REGION}:",
+    "user_",
+)
+"""What is recognised inside a longer text as well."""
+
+
+def named(each: Registered, known: dict[str, Registered]) -> Iterator[Registered]:
+    parts = [key for key in known if key.startswith(_PARTS)]
+    for text in texts(each.inputs):
+        plain = text.removeprefix("serviceAccount:")
+        found = [plain] if plain in known else [key for key in parts if re.search(rf"{re.escape(key)}(?!\w)", text)]
+        yield from (known[key] for key in found)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -91,10 +130,10 @@ def test_everything_waits_for_what_its_inputs_name(name: str) -> None:
     plan = planned(name)
     known = others(plan)
     for each in plan.custom():
-        for text in texts(each.inputs):
-            other = known.get(text.removeprefix("serviceAccount:"))
-            same = other is None or other.urn == each.urn or other.inputs.get("name") == each.inputs.get("name")
-            if other is not None and not same:
+        for other in named(each, known):
+            # Two may have one name, such as a job and its schedule: one of them comes first.
+            same = other.urn == each.urn or "name" in each.inputs and other.inputs.get("name") == each.inputs["name"]
+            if not same and not plan.waits_for(other, each):
                 assert plan.waits_for(each, other), f"{each.name} names {other.name} and doesn't wait for it"
 
 
@@ -104,10 +143,35 @@ def test_what_is_named_is_there(name: str) -> None:
     known = {*others(plan), *(f"{each.name}-id" for each in plan.resources.values())}
     for each in plan.custom():
         for text in texts(each.inputs):
-            if text.endswith("-id") or text.removeprefix("serviceAccount:").endswith(
-                f"@{PROJECT}.iam.gserviceaccount.com"
-            ):
-                assert text.removeprefix("serviceAccount:") in known, f"{each.name} names {text}"
+            plain = text.removeprefix("serviceAccount:")
+            made = plain.endswith(("-id", f"@{PROJECT}.iam.gserviceaccount.com")) or "/notificationChannels/" in plain
+            assert not made or plain in known, f"{each.name} names {text}"
+            assert {*re.findall(rf"{CANARY}-[\w-]+", text)} <= known, f"{each.name} has {text}"
+
+
+@pytest.mark.parametrize("name", WITH_JOBS)
+def test_a_job_waits_for_the_versions_that_it_reads(name: str) -> None:
+    plan = planned(name)
+    for job in plan.of("cloudrunv2/Job").values():
+        task = job.inputs["template"]["template"]
+        envs = [each["valueSource"]["secretKeyRef"] for each in task["containers"][0]["envs"] if "valueSource" in each]
+        for each in [*envs, *(volume["secret"] for volume in task["volumes"] if "secret" in volume)]:
+            version = f"{each['secret'].removesuffix('-id')}-version"
+            assert plan.waits_for(job, plan.one(FROM_ITS_SECRET, version)), (job.name, version)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_what_google_needs_besides_a_resource_s_own_api_is_enabled_before_it(name: str) -> None:
+    plan = planned(name)
+    apis = plan.of("projects/Service")
+    for kind, api in {"servicenetworking/Connection": "cloudresourcemanager", "vpcaccess/Connector": "compute"}.items():
+        for each in plan.of(kind).values():
+            assert plan.waits_for(each, apis[f"api-{api}"]), each.urn
+    assert ("api-iamcredentials" in apis) == (name == "public")
+    for each in apis.values():
+        assert each.inputs["service"] == f"{each.name.removeprefix('api-')}.googleapis.com"
+    agents = {each.inputs["service"] for each in plan.of("projects/ServiceIdentity").values()}
+    assert agents == ({"sqladmin.googleapis.com"} if name == "scaled" else set())
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -135,6 +199,8 @@ def test_secrets_are_random_replicated_by_google_and_long_enough(name: str) -> N
                 assert (each.inputs["secretId"], each.inputs["replication"]) == (each.name, {"auto": {}})
             case "SecretVersion":
                 assert each.inputs["secret"] == f"{each.name.removesuffix('-version')}-id"
+                assert planning.SIGNATURE in each.raw["secretData"], each.name
+                assert each.inputs["secretData"]
             case _:
                 pass
     assert {f"{secret}-version" for secret in plan.of("secretmanager/Secret")} == set(plan.of(FROM_ITS_SECRET))
@@ -155,14 +221,13 @@ def test_the_exports_outlive_a_mistake_by_a_week_and_only_old_images_go() -> Non
 
 def test_the_private_network_is_the_one_of_the_settings() -> None:
     plan = planned("defaults")
-    network = f"projects/{PROJECT}/global/networks/default"
     address = plan.one("compute/GlobalAddress", "private-range").inputs
     assert {key: address[key] for key in ("address", "prefixLength", "purpose", "addressType", "network")} == {
         "address": "10.9.0.0", "prefixLength": 20, "purpose": "VPC_PEERING", "addressType": "INTERNAL",
-        "network": network,
+        "network": NETWORK,
     }  # fmt: skip
     peering = plan.one("servicenetworking/Connection", "private-services").inputs
-    assert (peering["network"], peering["reservedPeeringRanges"]) == (network, [address["name"]])
+    assert (peering["network"], peering["reservedPeeringRanges"]) == (NETWORK, [address["name"]])
     assert peering["updateOnCreationFail"] is True
     connector = plan.one("vpcaccess/Connector", "connector").inputs
     assert {key: value for key, value in connector.items() if key not in ("project", "region")} == {
@@ -177,18 +242,22 @@ def test_the_way_in_by_private_service_connect_ends_at_our_instance() -> None:
         plan.one("compute/Address", "psc-address").inputs,
         next(iter(plan.of("compute/ForwardingRule").values())),
     )
+    assert (address["name"], rule.inputs["name"], rule.inputs["network"]) == (*["gaia-prod-db-psc"] * 2, NETWORK)
     zone, record = plan.one("dns/ManagedZone", "psc-zone").inputs, plan.one("dns/RecordSet", "psc-record").inputs
     assert (address["addressType"], address["subnetwork"].split("/")[-1]) == ("INTERNAL", "default")
     assert rule.inputs["target"] == "projects/x/regions/us-west1/serviceAttachments/gaia-prod-db"
     assert (rule.inputs["loadBalancingScheme"], rule.inputs["ipAddress"]) == ("", f"link/{address['name']}")
-    assert zone["visibility"] == "private"
+    assert (zone["name"], zone["visibility"]) == ("gaia-prod-db-psc", "private")
+    assert zone["privateVisibilityConfig"] == {"networks": [{"networkUrl": NETWORK}]}
     assert zone["dnsName"] == record["name"] == "abc.gaia-prod-db.us-west1.sql.goog."
+    assert record["managedZone"] == zone["name"]
     assert (record["type"], record["ttl"], record["rrdatas"]) == ("A", 300, ["10.138.0.9"])
 
 
 def test_a_key_of_ones_own_turns_and_is_used_by_cloud_sql_alone() -> None:
     plan = planned("scaled")
     key, grant = plan.one("kms/CryptoKey", "key").inputs, plan.one("kms/CryptoKeyIAMMember", "agent-encrypts").inputs
+    assert (plan.one("kms/KeyRing", "key-ring").inputs["name"], key["name"]) == ("gaia-prod-db", "disks")
     assert (key["keyRing"], key["purpose"]) == ("key-ring-id", "ENCRYPT_DECRYPT")
     assert key["rotationPeriod"] == f"{90 * 86400}s"
     assert (grant["cryptoKeyId"], grant["role"]) == ("key-id", "roles/cloudkms.cryptoKeyEncrypterDecrypter")
@@ -218,11 +287,21 @@ def test_the_jobs_run_as_their_account_beside_the_database_once(name: str) -> No
         assert container["resources"]["limits"] == {"cpu": "1", "memory": "512Mi"}
         mounted = {each["name"] for each in container["volumeMounts"]}
         assert mounted == {volume["name"] for volume in task["volumes"]}
-        if name != "scaled":
+        egress = {"egress": "PRIVATE_RANGES_ONLY"}
+        assert task.get("vpcAccess") == {
+            "defaults": {"connector": "connector-id", **egress},
+            "scaled": {"networkInterfaces": [{"network": "default", "subnetwork": "default"}], **egress},
+            "public": None,
+        }.get(name)
+        if name == "scaled":
+            assert container["volumeMounts"] == [{"name": "server-ca", "mountPath": "/secrets/server-ca"}]
+            items = [{"path": "server-ca.pem", "version": "1"}]
+            assert task["volumes"][0]["secret"]["items"] == items
+        else:
             assert {"name": "cloudsql", "mountPath": "/cloudsql"} in container["volumeMounts"]
             instance = {"instances": [f"{PROJECT}:{REGION}:gaia-prod-db"]}
             assert {"name": "cloudsql", "cloudSqlInstance": instance} in task["volumes"]
-    assert ("runExecutionToken" in planned(name).one("cloudrunv2/Job", "migrate").inputs) is True
+    assert re.fullmatch("r[0-9a-f]{12}", planned(name).one("cloudrunv2/Job", "migrate").inputs["runExecutionToken"])
     assert "runExecutionToken" not in planned(name).one("cloudrunv2/Job", "maintain").inputs
 
 
@@ -242,6 +321,9 @@ def test_the_jobs_get_each_variable_from_its_secret(name: str) -> None:
                 assert each["valueSource"] == {"secretKeyRef": reference}
             elif each["name"] == "GAIA_INSTANCE":
                 assert each["value"] == f"{PROJECT}:{REGION}:gaia-prod-db"
+            elif each["name"] == "GAIA_IAM_LOGINS":
+                logins = {f"gaia-backend-sa@{PROJECT}.iam": "gaia_backend", "ada@example.com": "gaia_readonly"}
+                assert json.loads(each["value"]) == (logins if name == "public" else {})
             elif each["name"] == "GAIA_BACKUP_TIMEOUT_S":
                 assert each["value"] == "1800"
 
@@ -275,6 +357,10 @@ def test_the_schedule_asks_in_time_as_its_own_account_and_again_where_nobody_ans
 
 _GT, _LT = "COMPARISON_GT", "COMPARISON_LT"
 _SQL = "cloudsql.googleapis.com/database"
+STATES = {
+    "instance_state": 'one_of("FAILED", "SUSPENDED", "UNKNOWN_STATE")',
+    "postgresql/num_backends_by_state": '"idle_in_transaction"',
+}
 ALERTS: dict[str, tuple[str, str, list[tuple[Any, ...]]]] = {
     "cpu": ("WARNING", "cpu/utilization", [(_GT, 0.8, "300s", "60s", "ALIGN_MEAN")]),
     "memory": ("ERROR", "memory/utilization", [(_GT, 0.9, "300s", "60s", "ALIGN_MEAN")]),
@@ -352,9 +438,8 @@ def test_an_alert_looks_at_each_of_our_instances_and_at_nothing_else(name: str) 
             for text, metric in zip(filters, looked_at.split("|"), strict=True):
                 start = f'{every} AND metric.type = "{_SQL}/{metric}"'
                 assert text.startswith(start)
-                state = {"instance_state": "one_of", "postgresql/num_backends_by_state": '"idle_in_transaction"'}
-                more = text.removeprefix(start)
-                assert more.startswith(f" AND metric.labels.state = {state[metric]}") if metric in state else not more
+                state = STATES.get(metric)
+                assert text.removeprefix(start) == (f" AND metric.labels.state = {state}" if state else "")
         elif looked_at:
             resource = "global" if looked_at == "drills" else "cloudsql_database"
             (hours,) = set(re.findall(r"\[(\d+)h\]", filters[0]))
@@ -439,3 +524,88 @@ def test_the_contract_says_what_was_registered(name: str) -> None:
     assert told == {
         output: {"id": f"projects/{PROJECT}/secrets/{secret}", "version": "1"} for output, secret in there.items()
     }
+
+
+# --- who may do what, where ---
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_condition_holds_for_cloud_sql_and_our_instances(name: str) -> None:
+    plan = planned(name)
+    ours = sorted(each.inputs["name"] for each in plan.of("sql/DatabaseInstance").values())
+    either = " || ".join(f'resource.name == "projects/{PROJECT}/instances/{one}"' for one in ours)
+    for each in plan.of("projects/IAMMember").values():
+        if condition := each.inputs.get("condition"):
+            assert condition["expression"] == f'resource.service == "sqladmin.googleapis.com" && ({either})'
+
+
+def test_a_role_of_ones_own_has_the_permissions_that_its_call_needs() -> None:
+    roles = planned("defaults").of("projects/IAMCustomRole").values()
+    assert {each.inputs["roleId"]: set(each.inputs["permissions"]) for each in roles} == {
+        "gaiaDbBackup": {f"cloudsql.{one}" for one in ("backupRuns.create", "backupRuns.get", "backupRuns.list")}
+        | {"cloudsql.instances.get"},
+        "gaiaDbExport": {"cloudsql.instances.export", "cloudsql.instances.get"},
+    }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_right_on_one_thing_is_on_the_right_thing(name: str) -> None:
+    plan = planned(name)
+    bucket = plan.one("storage/Bucket", "exports").inputs["name"]
+    assert {each.inputs["bucket"] for each in plan.of("storage/BucketIAMMember").values()} <= {bucket}
+    writes = plan.one("storage/BucketIAMMember", "instance-writes-exports").inputs
+    assert writes["member"] == "serviceAccount:p1-abc@gcp-sa-cloud-sql.iam.gserviceaccount.com"
+    for each in plan.of("cloudrunv2/JobIamMember").values():
+        assert each.inputs["name"] == "gaia-db-maintain"
+    for each in plan.of("serviceaccount/IAMMember").values():
+        assert each.inputs["serviceAccountId"] == f"projects/{PROJECT}/serviceAccounts/gaia-drill-sa"
+        assert each.inputs["member"] == VARIANTS[name]["gcp"]["access"]["drill_principal"]
+    for each in plan.of("projects/IAMMember").values():
+        if each.name.startswith("person-"):
+            assert each.inputs["member"] == "user:ada@example.com"
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_export_waits_for_its_database_and_for_the_rights_and_spares_the_server(name: str) -> None:
+    plan = planned(name)
+    for each in plan.of("cloudscheduler/Job").values():
+        if each.name.startswith("export-"):
+            assert plan.waits_for(each, plan.one("sql/Database", "database"))
+            assert plan.waits_for(each, plan.one("storage/BucketIAMMember", "instance-writes-exports"))
+            assert plan.waits_for(each, plan.one("projects/IAMMember", "exports-export"))
+            context = json.loads(base64.b64decode(each.inputs["httpTarget"]["body"]))["exportContext"]
+            uri = f"gs://{PROJECT}-gaia-db-backups/gaia-prod-db-{each.name.removeprefix('export-')}.sql.gz"
+            assert context == {"fileType": "SQL", "databases": ["gaia"], "offload": True, "uri": uri}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_dashboard_has_a_tile_for_each_threshold(name: str) -> None:
+    plan = planned(name)
+    conditions = [one for each in plan.of("monitoring/AlertPolicy").values() for one in each.inputs["conditions"]]
+    document = json.loads(plan.one("monitoring/Dashboard", "dashboard").inputs["dashboardJson"])
+    tiles = document["mosaicLayout"]["tiles"]
+    assert len(tiles) == len([one for one in conditions if "conditionThreshold" in one])
+
+
+def test_whoever_is_told_of_a_missing_drill_is_led_to_its_runbook_at_the_address_that_was_given() -> None:
+    plan = planned("public")
+    for name, each in plan.of("monitoring/AlertPolicy").items():
+        key = name.removeprefix("alert-")
+        url = f"https://example.com/docs/runbooks/{key}.md"
+        assert f"Runbook: [docs/runbooks/{key}.md]({url})" in each.inputs["documentation"]["content"]
+        assert [link["url"] for link in each.inputs["documentation"]["links"]] == [url]
+    assert plan.one("monitoring/NotificationChannel", "channel-oncall").inputs["type"] == "email"
+
+
+def test_what_a_secret_holds_is_what_its_name_says() -> None:
+    plan = planned("public")
+    held = {name.removesuffix("-version"): each.inputs["secretData"] for name, each in plan.of(FROM_ITS_SECRET).items()}
+    migrator = urlsplit(held["db-migrator-url"])
+    assert (migrator.username, migrator.path) == ("gaia_migrator", "/gaia")
+    assert migrator.password == plan.one("sql/User", "user-gaia_migrator").inputs["password"]
+    assert migrator.password == f"{CANARY}-migrator-password"
+    assert held["db-password-other"] == f"{CANARY}-app-password-0"
+    assert held["db-identity-key"].endswith(f"{CANARY}-identity-key-1")
+    assert (held["db-server-ca"], held["db-client-cert"]) == ("PEM", "PEM")
+    assert held["db-client-key"] == f"{CANARY}-client-key"
+    assert (held["db-name"], held["db-user"]) == ("gaia", "gaia_app")
