@@ -113,8 +113,8 @@ def _values(mark: pytest.Mark) -> Iterator[tuple[tuple[str, Any], ...]]:
 class Rules:
     """The checks, those first that noticed something of the kind before."""
 
-    def __init__(self) -> None:
-        self._checks: Sequence[Check] = checks()
+    def __init__(self, given: Sequence[Check] | None = None) -> None:
+        self.checks: Sequence[Check] = checks() if given is None else given
         self._noticed: dict[tuple[str, str], list[Check]] = {}
 
     def catch(self, mutation: Mutation) -> str | None:
@@ -122,7 +122,7 @@ class Rules:
         key = mutation.kind, mutation.what.split(" ")[0]
         before = self._noticed.setdefault(key, [])
         with planning.mutated(mutation.change):
-            for each in itertools.chain(before, (one for one in self._checks if one not in before)):
+            for each in itertools.chain(before, (one for one in self.checks if one not in before)):
                 if each.fails():
                     if each not in before:
                         before.insert(0, each)

@@ -168,7 +168,7 @@ _ANSWERS: dict[str, Any] = {
     "secretmanager/SecretVersion": lambda i: {"version": "1", "name": f"{i['secret']}/versions/1"},
     "serviceaccount/Account": lambda i: {
         "email": f"{i['accountId']}@{PROJECT}.iam.gserviceaccount.com",
-        "name": f"projects/{PROJECT}/serviceAccounts/{i['accountId']}",
+        "name": f"projects/{PROJECT}/serviceAccounts/{i['accountId']}@{PROJECT}.iam.gserviceaccount.com",
     },
     "projects/IAMCustomRole": lambda i: {"name": f"projects/{PROJECT}/roles/{i['roleId']}"},
     "projects/ServiceIdentity": lambda _: {

@@ -21,6 +21,11 @@ REGION, BUCKETS_REGION = "us-west1", "US-WEST1"
 NETWORK = f"projects/{PROJECT}/global/networks/default"
 WITH_JOBS = ["defaults", "scaled", "public"]
 FROM_ITS_SECRET = "secretmanager/SecretVersion"
+MAKERS = {
+    "db-server-ca-version": ("sql/DatabaseInstance", "primary"),
+    "db-client-cert-version": ("sql/SslCert", "client-certificate"),
+}
+"""Who makes what can't be recognised in a plan."""
 PROTECTED = {"sql/Database", "storage/Bucket", "kms/KeyRing", "kms/CryptoKey"}
 KEPT = {"sql/User", "sql/Database", "secretmanager/SecretVersion", "servicenetworking/Connection"}
 """Left where it is when a stack is destroyed or a resource goes out of the program."""
@@ -80,7 +85,7 @@ def _names(each: Registered) -> tuple[str, ...]:
     match short(each.type):
         case "serviceaccount/Account":
             account = f"{given('accountId')}@{PROJECT}.iam.gserviceaccount.com"
-            return account, f"projects/{PROJECT}/serviceAccounts/{given('accountId')}"
+            return account, f"projects/{PROJECT}/serviceAccounts/{account}"
         case "projects/IAMCustomRole":
             return (f"projects/{PROJECT}/roles/{given('roleId')}",)
         case "projects/ServiceIdentity":
@@ -251,6 +256,9 @@ def test_the_way_in_by_private_service_connect_ends_at_our_instance() -> None:
     assert zone["privateVisibilityConfig"] == {"networks": [{"networkUrl": NETWORK}]}
     assert zone["dnsName"] == record["name"] == "abc.gaia-prod-db.us-west1.sql.goog."
     assert record["managedZone"] == zone["name"]
+    # All of them have one name: what they wait for can't be told from it.
+    assert plan.waits_for(plan.one("dns/RecordSet", "psc-record"), plan.one("dns/ManagedZone", "psc-zone"))
+    assert plan.waits_for(rule, plan.one("compute/Address", "psc-address"))
     assert (record["type"], record["ttl"], record["rrdatas"]) == ("A", 300, ["10.138.0.9"])
 
 
@@ -558,7 +566,8 @@ def test_a_right_on_one_thing_is_on_the_right_thing(name: str) -> None:
     for each in plan.of("cloudrunv2/JobIamMember").values():
         assert each.inputs["name"] == "gaia-db-maintain"
     for each in plan.of("serviceaccount/IAMMember").values():
-        assert each.inputs["serviceAccountId"] == f"projects/{PROJECT}/serviceAccounts/gaia-drill-sa"
+        account = f"gaia-drill-sa@{PROJECT}.iam.gserviceaccount.com"
+        assert each.inputs["serviceAccountId"] == f"projects/{PROJECT}/serviceAccounts/{account}"
         assert each.inputs["member"] == VARIANTS[name]["gcp"]["access"]["drill_principal"]
     for each in plan.of("projects/IAMMember").values():
         if each.name.startswith("person-"):
@@ -609,3 +618,8 @@ def test_what_a_secret_holds_is_what_its_name_says() -> None:
     assert (held["db-server-ca"], held["db-client-cert"]) == ("PEM", "PEM")
     assert held["db-client-key"] == f"{CANARY}-client-key"
     assert (held["db-name"], held["db-user"]) == ("gaia", "gaia_app")
+    for name in MAKERS:
+        maker = plan.one(*MAKERS[name])
+        assert plan.waits_for(plan.one(FROM_ITS_SECRET, name), maker)
+    private = planned("defaults").one(FROM_ITS_SECRET, "db-migrator-url-version").inputs["secretData"]
+    assert private.endswith(f"?host=/cloudsql/{PROJECT}:{REGION}:gaia-prod-db")

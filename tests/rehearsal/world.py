@@ -14,7 +14,6 @@ from rehearsal.provider import checking
 from rehearsal.provider.endpoints import endpoints
 from rehearsal.provider.resource import Account, HalfMadeError, ProviderError, Resource
 from rehearsal.provider.rest import Rest, RestError
-from rehearsal.provider.table import Properties
 from rehearsal.provider.types import TYPES
 from tests.production import planning
 from tests.production.planning import Plan, Registered
@@ -68,6 +67,8 @@ class World:
         except (ProviderError, RestError, HalfMadeError) as error:
             return str(error)
         self._real[f"{each.name}-id"] = made
+        if each.type.endswith(":NotificationChannel"):
+            self._real[f"projects/{planning.PROJECT}/notificationChannels/{each.name}"] = state["name"]
         if "selfLink" in state and "name" in inputs:
             self._real[f"link/{inputs['name']}"] = state["selfLink"]
         return None
@@ -105,7 +106,3 @@ def ordered(plan: Plan, urns: set[str]) -> list[Registered]:
     for urn in sorted(urns):
         visit(urn)
     return found
-
-
-def properties(each: Registered) -> Properties:
-    return dict(each.inputs)
