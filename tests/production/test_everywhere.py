@@ -137,7 +137,7 @@ def test_everything_waits_for_what_its_inputs_name(name: str) -> None:
     for each in plan.custom():
         for other in named(each, known):
             # Two may have one name, such as a job and its schedule: one of them comes first.
-            same = other.urn == each.urn or "name" in each.inputs and other.inputs.get("name") == each.inputs["name"]
+            same = other.urn == each.urn or ("name" in each.inputs and other.inputs.get("name") == each.inputs["name"])
             if not same and not plan.waits_for(other, each):
                 assert plan.waits_for(each, other), f"{each.name} names {other.name} and doesn't wait for it"
 

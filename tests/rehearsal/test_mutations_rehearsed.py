@@ -6,18 +6,31 @@ Without an engine and without PostgreSQL: all that needs no Cloud SQL instance, 
 from __future__ import annotations
 
 import functools
+import json
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.acquire import acquire
+from engine.errors import OperationFailed
+from rehearsal.cloud import app
+from rehearsal.cloud.app import Asked
+from rehearsal.cloud.state import Cloud
+from rehearsal.run import operator, stage
+from tests import postgres
 from tests.production import conftest as imported  # noqa: F401 - parts of the SDK warn on import
 from tests.production import mutations, planning
 from tests.production.mutations import Mutation
 from tests.production.planning import Plan, Registered, short
 from tests.rehearsal.world import World, ordered
 
+FULL = os.environ.get("GAIA_FAULTS") == "full"
 SHAPES = ("defaults", "scaled", "public")
 Open = Callable[[], World]
 
@@ -64,7 +77,7 @@ def test_as_it_is_nothing_is_refused_in_any_order_that_its_dependencies_allow(na
         assert refused(alone, [*ordered(plan, set(plan.reaches(each))), each]) is None
 
 
-USED_BY_INSTANCES_ALONE = {"sqladmin", "run", "cloudscheduler", "dns"}
+USED_BY_INSTANCES_ALONE = {"sqladmin", "run", "cloudscheduler", "dns", "iamcredentials"}
 """What only comes after an instance needs them, or only whoever drills: the whole rehearsal meets these."""
 
 
@@ -134,3 +147,75 @@ def test_an_input_that_the_provider_or_google_needs_is_missed(opened: Open) -> N
         world.make(each)
     print(f"inputs dropped: {counts[True]} refused, {counts[False]} have a default or are optional")
     assert set(MISSED) <= missed
+
+
+# --- through the engine ---
+
+Edit = Callable[[dict[str, Any]], None]
+
+
+def _without(name: str) -> Edit:
+    def edit(task: dict[str, Any]) -> None:
+        (container,) = task["containers"]
+        container["env"] = [each for each in container["env"] if each["name"] != name]
+
+    return edit
+
+
+def _as_the_exporter(task: dict[str, Any]) -> None:
+    task["serviceAccount"] = task["serviceAccount"].replace("gaia-migrate-sa", "gaia-export-sa")
+
+
+def _without_its_socket(task: dict[str, Any]) -> None:
+    task["volumes"] = []
+    task["containers"][0]["volumeMounts"] = []
+
+
+def _of_a_version_that_is_not_there(task: dict[str, Any]) -> None:
+    for each in task["containers"][0]["env"]:
+        if "valueSource" in each:
+            each["valueSource"]["secretKeyRef"]["version"] = "9"
+
+
+JOBS: dict[str, Edit] = {
+    "without its secret": _without("GAIA_MIGRATIONS_URL"),
+    "as another account": _as_the_exporter,
+    "without its socket": _without_its_socket,
+    "of a version that isn't there": _of_a_version_that_is_not_there,
+}
+
+
+@pytest.mark.postgres
+@pytest.mark.timeout(900)
+def test_a_job_that_is_wrong_fails_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program, the engine and the provider as they are; what arrives at the cloud is of another program."""
+    if (reason := postgres.unavailable()) is not None:
+        pytest.skip(reason)
+    edits = list(JOBS.values())[: None if FULL else 1]
+    current: list[Edit] = []
+    real = app.respond
+
+    def respond(cloud: Cloud, asked: Asked) -> tuple[int, Any]:
+        if (
+            current
+            and asked.verb in ("POST", "PATCH")
+            and re.search(r"^run/v2/.*/jobs(/gaia-db-migrate)?$", asked.path)
+        ):
+            body = json.loads(asked.body)
+            current[0](body["template"]["template"])
+            asked = replace(asked, body=json.dumps(body).encode())
+        return real(cloud, asked)
+
+    monkeypatch.setattr(app, "respond", respond)
+    with stage.opened(planning.ROOT, "prod", acquire(), choice="builtin") as made:
+        made.run("up")
+        operator.push(made, made.stack.checkout.root)
+        for run, edit in enumerate(edits, start=2):
+            # A job that failed is there: only what has to run again is asked for again.
+            made.set(gcp__migration_job__run=run)
+            current[:] = [edit]
+            with pytest.raises(OperationFailed):
+                made.run("up")
+        current.clear()
+        made.set(gcp__migration_job__run=len(edits) + 2)
+        made.run("up")
