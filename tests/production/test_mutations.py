@@ -1,7 +1,8 @@
 """Whatever goes wrong in the program is noticed: by a rule over its plans, else by a plan that somebody reviews.
 
 Whatever can be missing is tried in every run; of the inputs one in ten, of the dependencies one in four, and all with
-``GAIA_FAULTS=full``, which ``./gaia test --tier production --full`` sets. ``docs/rehearsal.md`` lists what nothing notices.
+``GAIA_FAULTS=full``, which ``./gaia test --tier production --full`` sets.
+``docs/rehearsal.md`` lists what nothing notices.
 """
 
 from __future__ import annotations
