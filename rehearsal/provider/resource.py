@@ -15,7 +15,7 @@ from rehearsal.provider.endpoints import url_of
 from rehearsal.provider.rest import Rest, RestError, deadline
 from rehearsal.provider.table import Properties, ResourceType, is_object, members
 
-FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.5
+FIRST_POLL_S, LONGEST_POLL_S = 0.02, 0.1
 GONE = 404
 
 

@@ -139,13 +139,14 @@ class Instance:
         except psycopg.OperationalError as error:
             raise OperationFailed(f"the server doesn't answer: {error}".strip()) from None
 
-    def copied_from(self, data: Path) -> None:
-        """Have the data of another, stopped one or of a backup."""
+    def copied_from(self, data: Path, *, to: Path | None = None) -> None:
+        """Have the data of another, stopped one or of a backup; or let it lie ready somewhere else."""
+        copy = to or self.server.data
         postgres.make_home(self.server)
-        shutil.rmtree(self.server.data, ignore_errors=True)
-        self._as_server("/bin/cp", "-a", data, self.server.data)
+        shutil.rmtree(copy, ignore_errors=True)
+        self._as_server("/bin/cp", "-a", data, copy)
         for name in ("postmaster.pid", "postmaster.opts", "backup_manifest", "standby.signal", "recovery.signal"):
-            (self.server.data / name).unlink(missing_ok=True)
+            (copy / name).unlink(missing_ok=True)
 
     def backed_up_to(self, folder: Path) -> None:
         """A whole copy of the data while it runs, good on its own."""

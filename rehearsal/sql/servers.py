@@ -106,7 +106,7 @@ class Servers:
     ) -> Instance:
         """A new, empty server that runs; ``password`` is that of the user postgres."""
         instance = self._new(flags, tier, archives)
-        instance.copied_from(self.template.data)
+        self.template.given_to(instance)
         instance.start()
         if password:
             inside.change_user(instance, "postgres", password=password)

@@ -48,15 +48,30 @@ class Template:
     def __init__(self, build: Callable[[], Instance]) -> None:
         self._build, self._lock = build, threading.Lock()
         self._done: tuple[Path, Catalog] | None = None
+        self._spare: Path | None = None
 
     def prepare(self) -> None:
-        """Begin in a thread of its own."""
+        """Begin in a thread of its own, with a copy for the first instance too."""
         threading.Thread(target=self._ahead, name="template", daemon=True).start()
 
     def _ahead(self) -> None:
         # Whoever needs it tries again and hears why; where the cloud has ended meanwhile, nobody does.
         with contextlib.suppress(Exception):
-            self._ready()
+            data, _ = self._ready()
+            spare = data.with_name("spare")
+            self._build().copied_from(data, to=spare)
+            with self._lock:
+                self._spare = spare
+
+    def given_to(self, instance: Instance) -> None:
+        """Have a new instance begin as it."""
+        data, _ = self._ready()
+        with self._lock:
+            spare, self._spare = self._spare, None
+        if spare is None:
+            instance.copied_from(data)
+        else:
+            spare.rename(instance.server.data)
 
     @property
     def data(self) -> Path:
