@@ -108,11 +108,10 @@ def _text(run: Run) -> str:
 
 def _hold(report: Report, stage: Stage) -> None:
     """Leave it running until Ctrl-C."""
-    from rehearsal.cloud.rules.sqladmin import INSTANCES
+    from rehearsal.run import kept
 
-    report.say(f"the cloud answers at {stage.cloud.url}: ./gaia cloud --help says how to point a client at it")
-    for name in sorted(stage.cloud.collection(INSTANCES)):
-        report.say(f"instance {name}: psql 'host={stage.servers[name].sockets} dbname=gaia', with a login of the stack")
+    report.say(f"the cloud answers at {stage.cloud.url}; in another terminal: . {kept.write(stage)}")
+    report.say('then psql "$DATABASE_URL" is the backend; gcloud and pulumi work on what was brought up')
     report.say("Ctrl-C ends it, and nothing is left")
     try:
         threading.Event().wait()

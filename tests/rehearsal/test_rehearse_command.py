@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from infra.local.postgres import packaged_binaries
 from ops import exits
 from tests import postgres
 
@@ -80,6 +82,44 @@ def test_what_can_not_be_is_refused_with_the_way_out(
     ended, document, _ = rehearse(environ, *arguments)
     assert ended == code
     assert said in document["error"]
+
+
+def test_what_is_kept_can_be_worked_on_by_hand_until_ctrl_c(environ: dict[str, str]) -> None:
+    if (reason := postgres.unavailable()) is not None:
+        pytest.skip(reason)
+    command = [ROOT / "gaia", "rehearse", "--phase", "migrate", "--keep", "--json"]
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stderr is not None
+        said = ""
+        while "in another terminal: " not in said:
+            said = running.stderr.readline().decode()
+            assert said, "it ended"
+        file = Path(said.partition("in another terminal: . ")[2].strip())
+        assert file.stat().st_mode & 0o777 == 0o600
+        psql = packaged_binaries() / "psql"
+        assert by_hand(environ, file, f"{psql} -AtX -c 'SELECT current_user' \"$DATABASE_URL\"") == "gaia_app"
+        assert "gaia-prod-db" in by_hand(environ, file, "pulumi stack output -s prod instance_connection_name")
+        if shutil.which("gcloud"):
+            assert by_hand(environ, file, "gcloud sql instances list --format='value(name)'") == "gaia-prod-db"
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=TIMEOUT_S)
+    assert running.returncode == exits.FINE
+    assert json.loads(out)["ok"]
+    assert not file.exists()
+
+
+def by_hand(environ: dict[str, str], file: Path, command: str) -> str:
+    """What a command says in a shell that has read the file."""
+    done = subprocess.run(
+        ["bash", "-euc", f". {file}; {command}"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
