@@ -74,9 +74,9 @@ class Rest:
             status, answer = self._once(verb, full, body)
             if status < 300:
                 return answer
-            error, tried = _error(status, answer), tried + 1
-            enough = late() if busy(error) else tried == TRIES
-            if enough or not passes(error):
+            error = _error(status, answer)
+            tried += not busy(error)
+            if not passes(error) or (late() if busy(error) else tried == TRIES):
                 raise error
             self._cancelled.wait(wait)
             wait = min(wait * 2, LONGEST_WAIT_S)

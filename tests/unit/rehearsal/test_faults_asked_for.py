@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from ops.exits import UsageFault
 from ops.rehearse import _faults
 from rehearsal.cloud.errors import GoogleError
 from rehearsal.cloud.state import Fault
-from rehearsal.provider.rest import RestError, busy, passes
+from rehearsal.provider.rest import TRIES, Rest, RestError, busy, passes
 from rehearsal.run import inventory, phases
 from rehearsal.run.faults import FAULTS
 from rehearsal.run.operator import taken_over
@@ -84,6 +86,36 @@ def test_something_else_happens_first(tmp_path: Path) -> None:
 def test_what_is_sent_again_is_what_the_official_provider_sends_again(error: RestError, again: bool) -> None:
     assert passes(error) == again
     assert busy(error) == (error.reason == "operationInProgress")
+
+
+class _Impatient(threading.Event):
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+class _Answering(Rest):
+    """Answers in this order, the last of them for ever."""
+
+    def __init__(self, *answers: tuple[int, dict[str, Any]]) -> None:
+        super().__init__("", _Impatient())
+        self.left: Sequence[tuple[int, dict[str, Any]]] = answers
+        self.asked = 0
+
+    def _once(self, verb: str, url: str, body: Any) -> tuple[int, dict[str, Any]]:
+        self.asked += 1
+        answer, self.left = self.left[0], self.left[1:] or self.left
+        return answer
+
+
+BUSY = (409, {"error": {"message": "busy", "errors": [{"reason": "operationInProgress"}]}})
+UNAVAILABLE = (503, {"error": {"message": "no"}})
+
+
+def test_what_stays_ends_the_request_however_long_another_operation_took_before() -> None:
+    rest = _Answering(*[BUSY] * (TRIES + 1), UNAVAILABLE)
+    with pytest.raises(RestError, match="503"):
+        rest.call("PATCH", "http://cloud/x")
+    assert rest.asked == TRIES + 1 + TRIES
 
 
 def test_faults_come_after_what_they_need_and_before_the_end() -> None:
