@@ -120,7 +120,8 @@ def marked(run_id: str) -> list[psutil.Process]:
 
 def release_dead_locks(checkout: Checkout, stack: str, say: Say) -> None:
     """Remove Pulumi's locks of this checkout's backend whose holders are dead. Raises ``StackBusy`` for any other."""
-    for lock in backend_locks(checkout, stack):
+    found = backend_locks(checkout, stack)
+    for lock in found:
         if lock.state == "unreadable":
             raise StackBusy(
                 f"stack {stack} has a lock that can't be read ({lock.file}: {lock.holder}); "
@@ -133,9 +134,11 @@ def release_dead_locks(checkout: Checkout, stack: str, say: Say) -> None:
             )
         if lock.state == "alive":
             raise StackBusy(f"stack {stack} is held by {lock.holder}; wait for it to end")
-        lock.file.unlink(missing_ok=True)
+    if found:  # while their locks still keep others out
         for half in half_written(checkout.state, stack):
             half.unlink(missing_ok=True)
+    for lock in found:
+        lock.file.unlink(missing_ok=True)
         say(f"released the lock of a dead run: {lock.holder}")
 
 

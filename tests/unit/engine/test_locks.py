@@ -165,9 +165,12 @@ def test_a_lock_of_another_shape_is_kept_and_named(checkout: Checkout, content: 
 def test_a_dead_lock_beside_a_living_one_leaves_the_stack_held(checkout: Checkout, dead_pid: int) -> None:
     lock(checkout, pid=dead_pid)
     living = lock(checkout)
+    writes = checkout.state / ".pulumi" / "stacks" / PROJECT / "local.json.18ea.tmp"
+    writes.parent.mkdir(parents=True, exist_ok=True)
+    writes.touch()
     with pytest.raises(StackBusy):
         release(checkout)
-    assert living.exists()
+    assert living.exists() and writes.exists()
 
 
 def test_the_locks_of_other_stacks_are_left_alone(checkout: Checkout, dead_pid: int) -> None:
