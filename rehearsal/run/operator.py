@@ -123,26 +123,23 @@ def exported(stage: Stage, short: str) -> str:
     answered = scheduled(stage, short)
     if answered["code"] != 200:
         return str(answered["answer"])
-    path = f"v1/projects/{stage.cloud.project}/operations/{json.loads(answered['answer'])['name']}"
-
-    def ended() -> dict[str, Any] | None:
-        operation = asked(stage, "sqladmin", path)
-        return operation if operation["status"] == "DONE" else None
-
-    errors = until(ended, f"{short} does not end").get("error", {}).get("errors", [])
-    return "; ".join(each["message"] for each in errors)
+    return _refusal(stage, json.loads(answered["answer"]), f"{short} does not end")
 
 
 def sql(stage: Stage, path: str, body: Mapping[str, Any] | None = None, *, verb: str = "POST") -> str:
     """``gcloud sql``: a change, to its end; what was refused, empty where nothing was."""
-    project = f"v1/projects/{stage.cloud.project}"
-    begun = asked(stage, "sqladmin", f"{project}/{path}", body, verb=verb)
+    begun = asked(stage, "sqladmin", f"v1/projects/{stage.cloud.project}/{path}", body, verb=verb)
+    return _refusal(stage, begun, f"{path} does not end")
 
-    def ended() -> Any:
-        operation = asked(stage, "sqladmin", f"{project}/operations/{begun['name']}")
+
+def _refusal(stage: Stage, begun: Mapping[str, Any], otherwise: str) -> str:
+    """Wait for an operation of Cloud SQL's; what was refused, empty where nothing was."""
+
+    def ended() -> dict[str, Any] | None:
+        operation = asked(stage, "sqladmin", f"v1/projects/{stage.cloud.project}/operations/{begun['name']}")
         return operation if operation["status"] == "DONE" else None
 
-    errors = until(ended, f"{path} does not end").get("error", {}).get("errors", [])
+    errors = until(ended, otherwise).get("error", {}).get("errors", [])
     return "; ".join(each["message"] for each in errors)
 
 
@@ -151,7 +148,7 @@ def adopt(stage: Stage, *, type: str, name: str, parent: str, resource_id: str) 
 
     ``parent`` ends the URN of the component that the program puts it under.
     """
-    under = next(each["urn"] for each in _resources(stage) if each["urn"].endswith(f"::{parent}"))
+    under = next(each["urn"] for each in stage.resources() if each["urn"].endswith(f"::{parent}"))
     flags = ("--protect=false", "--generate-code=false", "--skip-preview", "--yes")
     return _engine(stage, "import", type, name, resource_id, "--parent", f"parent={under}", *flags)
 
@@ -229,10 +226,6 @@ def empty_buckets(stage: Stage) -> None:
     for name in list(stage.cloud.collection("storage.buckets")):
         for each in objects.versions(stage.cloud, name):
             objects.remove(stage.cloud, name, each["name"], each["generation"])
-
-
-def _resources(stage: Stage) -> list[dict[str, Any]]:
-    return stage.stack.deployment().get("resources") or []
 
 
 def _engine(stage: Stage, *arguments: str, given: str = "") -> str:

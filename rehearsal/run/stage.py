@@ -91,11 +91,15 @@ class Stage:
 
         return dict.fromkeys(NAMES) | self.stack.outputs(show_secrets=False)
 
+    def resources(self) -> list[dict[str, Any]]:
+        """What the state has now."""
+        return self.stack.deployment().get("resources") or []
+
     def look(self) -> None:
         """Note the resources that the state has now, if they are more than were noted before."""
         found = [
             Node(urn=each["urn"], type=each["type"], after=tuple(each.get("dependencies") or ()))
-            for each in self.stack.deployment().get("resources") or []
+            for each in self.resources()
             if each.get("custom") and not each["type"].startswith("pulumi:")
         ]
         self.nodes = found if len(found) > len(self.nodes) else self.nodes
