@@ -18,10 +18,10 @@ from rehearsal.cloud.rules.sqladmin import INSTANCES
 from rehearsal.jobs.tasks import Kill
 from rehearsal.run import inventory
 from rehearsal.run.operator import inside, until
-from rehearsal.run.phases import of_data
 from rehearsal.run.stage import Stage
 
 _SHOWN = 300
+_DATA = ("gcp:sql/databaseInstance:DatabaseInstance", "gcp:sql/database:Database", "gcp:storage/bucket:Bucket")
 _SLEEPING = (
     "SELECT pid FROM pg_stat_activity"
     " WHERE query LIKE '%pg_sleep(CAST(%' AND backend_xid IS NOT NULL AND pid <> pg_backend_pid()"
@@ -65,8 +65,13 @@ def told(answers: Mapping[str, list[int]]) -> str:
 
 
 def replaced(stage: Stage) -> list[str]:
-    """What holds data and was replaced or deleted by the last ``up``."""
-    return of_data(stage)
+    """What holds data and was replaced or deleted, of all that the engine told since the last ``up`` of this module."""
+    steps = (event.get("resourcePreEvent", {}).get("metadata", {}) for event in stage.events)
+    return [step["urn"] for step in steps if step.get("type") in _DATA and _loses(step.get("op", ""))]
+
+
+def _loses(operation: str) -> bool:
+    return "replace" in operation or operation == "delete"
 
 
 def settings(stage: Stage) -> dict[str, Any]:
@@ -103,7 +108,7 @@ def table(stage: Stage, name: str) -> bool:
 
 def works(environment: Mapping[str, str]) -> bool:
     """Whether a backend with this environment gets an answer."""
-    manager = DatabaseManager(from_environment({**environment, "DATABASE_CONNECT_TIMEOUT_S": "5"}))
+    manager = DatabaseManager(from_environment(environment))
     try:
         with manager.get_sync_session() as session:
             return session.scalar("SELECT 1") == 1
