@@ -29,6 +29,8 @@ from rehearsal.cloud.state import Cloud
 
 _VERBS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _START_TIMEOUT_S, _END_TIMEOUT_S = 60, 10
+_READS = (".getIamPolicy", ".testIamPermissions")
+"""What only reads although it may be a POST."""
 _CONTENT = re.compile("(resumable/)?(upload|download)/storage/")
 
 
@@ -158,7 +160,7 @@ def _answered(cloud: Cloud, asked: Asked, service: str, path: str, seen: _Seen) 
         alt=asked.first("alt") or "json",
         upload=dict(asked.query) if found.upload else {},
     )
-    fault = cloud.fault(found.method.id, writes=asked.verb != "GET")
+    fault = cloud.fault(found.method.id, writes=asked.verb != "GET" and not found.method.id.endswith(_READS))
     if fault is not None:
         time.sleep(fault.delay_s)
         if fault.meanwhile is not None:

@@ -34,6 +34,7 @@ def test_what_only_reads_goes_through(tmp_path: Path) -> None:
     cloud = a_cloud(tmp_path)
     with cloud.faulty(Fault(method="*", error=GoogleError(503, "no"), writes_alone=True, times=9)):
         assert ask(cloud, LIST)[0] == 200
+        assert ask(cloud, f"POST cloudresourcemanager/v1/projects/{PROJECT}:getIamPolicy", {})[0] == 200
         assert refused(cloud, f"{SECRETS}a", SECRET) == (503, "no")
     assert ask(cloud, f"{SECRETS}a", SECRET)[0] == 200
 
@@ -124,7 +125,7 @@ def test_faults_come_after_what_they_need_and_before_the_end() -> None:
     assert chosen([]) == list(phases.PHASES), "without a word no fault"
 
 
-def test_the_names_of_faults() -> None:
+def test_a_fault_is_asked_for_by_the_name_that_the_page_has() -> None:
     assert _faults(["slow-api"]) == ["slow-api"]
     assert _faults(["all"]) == list(FAULTS)
     with pytest.raises(UsageFault, match=r"--fault nope: must be slow-api, .* or all"):
@@ -134,25 +135,27 @@ def test_the_names_of_faults() -> None:
 
 
 URN = "urn:pulumi:prod::gaia-db::"
+INSTANCE = "gcp:sql/databaseInstance:DatabaseInstance"
+REPLICA = f"{URN}{INSTANCE}::replica-reports"
 STATE: dict[str, Any] = {
     "version": 3,
     "deployment": {
         "resources": [
-            {"urn": f"{URN}gcp:sql/databaseInstance:DatabaseInstance::primary", "type": "gcp:sql/databaseInstance:D"}
-            | {
+            {
+                "urn": f"{URN}{INSTANCE}::primary",
+                "type": INSTANCE,
                 "id": "projects/p/instances/db",
                 "outputs": {"name": "db", "other": "my-db", "more": "db-2", "flags": []},
             },
-            {"urn": f"{URN}gcp:sql/databaseInstance:DatabaseInstance::replica-reports", "type": "gcp:sql/x:D"}
-            | {"id": "projects/p/instances/db-reports"},
+            {"urn": REPLICA, "type": INSTANCE, "id": "projects/p/instances/db-reports"},
             {"urn": f"{URN}gcp:sql/user:User::user", "type": "gcp:sql/user:User", "id": "u//db"},
             {
                 "urn": f"{URN}gcp:monitoring/alertPolicy:AlertPolicy::lag",
                 "type": "gcp:monitoring/alertPolicy:AlertPolicy",
-            }
-            | {"outputs": {"filter": "db"}}
-            | {"dependencies": [f"{URN}gcp:sql/databaseInstance:DatabaseInstance::replica-reports", f"{URN}a"]}
-            | {"propertyDependencies": {"a": [f"{URN}gcp:sql/databaseInstance:DatabaseInstance::replica-reports"]}},
+                "outputs": {"filter": "db"},
+                "dependencies": [REPLICA, f"{URN}a"],
+                "propertyDependencies": {"a": [REPLICA]},
+            },
         ]
     },
 }
