@@ -180,7 +180,7 @@ def once(program: Program) -> Taken:
         raise CommandFailed(reason)
     try:
         with opened(program.root, STACK, acquire(), choice="builtin", given=program.given) as stage:
-            assert stage.servers.template.data.is_dir()  # made ahead, as it is in a run that begins with its preview
+            _ = stage.servers.template.data  # made ahead, as it is in a run that begins with its preview
             # Ours enables it by a resource, like all APIs.
             stage.cloud.enabled |= {"secretmanager"} if program.root != SOURCE else set()
             began = time.perf_counter()

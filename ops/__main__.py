@@ -6,12 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-# By default the collector looks through whatever the imports make, dozens of times; there is next to nothing to find.
-gc.set_threshold(100_000, 20, 20)
-
 
 def run() -> int:
     """Run the command line. Ctrl-C is heard from the first import on."""
+    # By default the collector looks through whatever imports make, dozens of times; there is next to nothing to find.
+    gc.set_threshold(100_000, 20, 20)
     # A closed stream, or one that can't write every letter, is no reason to fail after the work is done.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
     sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -52,13 +55,11 @@ def test_memory_is_that_of_a_process_and_of_what_it_starts(tmp_path: Path) -> No
     held = f"import pathlib, time; x = b'x' * 100_000_000; pathlib.Path({str(ready)!r}).touch(); time.sleep(600)"
     starts = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {held!r}])"
     process = subprocess.Popen([sys.executable, "-c", starts], start_new_session=True)
-    children: list[psutil.Process] = []
     try:
         while not ready.exists():
             assert process.poll() is None
-        children = psutil.Process(process.pid).children(recursive=True)
+            time.sleep(0.01)
         assert 100 < rehearsal.memory_mb(psutil.Process(process.pid)) < 300
     finally:
-        for each in children:
-            each.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
