@@ -31,7 +31,7 @@ def there(cloud: Cloud) -> set[str]:
 
 def unknown(stage: Stage) -> set[str]:
     """The ids of what is in the cloud and not in the state."""
-    known = {stage.cloud.canonical(str(each.get("id", ""))) for each in stage.resources()}
+    known = {stage.cloud.canonical(str(each.get("id", ""))) for each in stage.known()}
     return there(stage.cloud) - known
 
 

@@ -148,7 +148,7 @@ def adopt(stage: Stage, *, type: str, name: str, parent: str, resource_id: str) 
 
     ``parent`` ends the URN of the component that the program puts it under.
     """
-    under = next(each["urn"] for each in stage.resources() if each["urn"].endswith(f"::{parent}"))
+    under = next(each["urn"] for each in stage.known() if each["urn"].endswith(f"::{parent}"))
     flags = ("--protect=false", "--generate-code=false", "--skip-preview", "--yes")
     return _engine(stage, "import", type, name, resource_id, "--parent", f"parent={under}", *flags)
 

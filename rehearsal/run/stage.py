@@ -91,15 +91,15 @@ class Stage:
 
         return dict.fromkeys(NAMES) | self.stack.outputs(show_secrets=False)
 
-    def resources(self) -> list[dict[str, Any]]:
-        """What the state has now."""
+    def known(self) -> list[dict[str, Any]]:
+        """The resources that the state has now, as it writes them: secrets encrypted."""
         return self.stack.deployment().get("resources") or []
 
     def look(self) -> None:
         """Note the resources that the state has now, if they are more than were noted before."""
         found = [
             Node(urn=each["urn"], type=each["type"], after=tuple(each.get("dependencies") or ()))
-            for each in self.resources()
+            for each in self.known()
             if each.get("custom") and not each["type"].startswith("pulumi:")
         ]
         self.nodes = found if len(found) > len(self.nodes) else self.nodes

@@ -100,7 +100,8 @@ LET_THROUGH = {
     "vpcaccess/Connector → projects/Service",
 }
 """What the cloud takes in the wrong order: a value that the engine hands on is in the plan already, a metric is asked
-for by some alerts alone, and whether the connector needs Compute Engine's API isn't looked at. Rules notice these."""
+for by some alerts alone, and whether the connector needs Compute Engine's API isn't looked at. Rules notice these, but
+for the metrics that docs/rehearsal.md lists."""
 
 
 def test_what_comes_before_a_thing_that_it_needs_is_refused(opened: Open) -> None:

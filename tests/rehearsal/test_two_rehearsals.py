@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.local.postgres import ended
 from ops import exits
 from tests import postgres
 
@@ -57,7 +58,7 @@ class Run:
     @property
     def left(self) -> list[str]:
         """Processes that live on, and files."""
-        alive = [str(each) for each in self.below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+        alive = [str(each) for each in self.below if not ended(each, 0)]
         return alive + [str(folder) for folder in self.folders if folder.exists()]
 
 
