@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _PROGRAM = Path(__file__).with_name("program.py")
+_FOLDER_MOST = 50
+"""Bytes: of the 103 that a socket's path may have (macOS; 107 on Linux), its name and folder here take up to 48."""
 
 ALREADY_EXPLAINED = 32
 """Exit code of a program whose failure was logged already, as with the official executor."""
@@ -52,7 +54,7 @@ class ProgramProcess:
     @classmethod
     def start(cls, python: str, engine: int) -> ProgramProcess:
         """A process of our own, which no other host takes over."""
-        with tempfile.TemporaryDirectory(prefix="gaia-program-") as folder:
+        with tempfile.TemporaryDirectory(prefix="gaia-program-", dir=_temporary()) as folder:
             return cls._listening(Path(folder) / "socket", python, engine)
 
     @classmethod
@@ -97,7 +99,7 @@ def address(engine: int, python: str) -> Path:
 
     Raises PermissionError where somebody else made its folder.
     """
-    folder = Path(tempfile.gettempdir()) / f"gaia-programs-{os.geteuid()}"
+    folder = _temporary() / f"gaia-programs-{os.geteuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
@@ -105,6 +107,12 @@ def address(engine: int, python: str) -> Path:
     # Two containers may share the folder, and have the same numbers.
     where = "\0".join((python, os.getcwd(), _namespace()))
     return folder / f"{engine}-{hashlib.sha256(where.encode()).hexdigest()[:12]}"
+
+
+def _temporary() -> Path:
+    """Where sockets lie: the temporary folder, unless their paths would be too long there."""
+    folder = Path(tempfile.gettempdir())
+    return folder if len(os.fsencode(folder)) <= _FOLDER_MOST else Path("/tmp")
 
 
 def _namespace() -> str:

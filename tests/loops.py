@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-_CANCELLED_S = 5.0
+_CANCELLED_S = 30.0
 
 
 @contextmanager

@@ -289,24 +289,24 @@ def _make(primary: Connection, pair: Pair, *, lost: bool) -> None:
     forget(standby)
     _asynchronous(primary, pair)
     standby.quiet()
-    if there and not lost and _rewound(pair) and not _why_not_started(primary, pair):
+    if there and not lost and _rewound(pair) and _why_not_started(primary, pair) is None:
         return
     standby.stop()
     _copied(pair)
-    if why := _why_not_started(primary, pair):
+    if (why := _why_not_started(primary, pair)) is not None:
         raise ServerFailed(
             f"the standby doesn't follow its primary: {why}; look at {standby.log}, then run ./gaia up again"
         )
 
 
-def _why_not_started(primary: Connection, pair: Pair) -> str:
-    """Start the standby; why it doesn't stream, empty where it does."""
+def _why_not_started(primary: Connection, pair: Pair) -> str | None:
+    """Start the standby; why it doesn't stream, None where it does."""
     _configure(pair)
     try:
         pair.standby.start(port=pair.port, timeout_s=pair.timeout_s, setting=SETTING)
     except ServerFailed as error:
-        return str(error).splitlines()[0]
-    return "" if _streams(primary) else f"it came no further for {STILL_S} s"
+        return str(error).partition("\n")[0]
+    return None if _streams(primary) else f"it came no further for {STILL_S} s"
 
 
 def _rewound(pair: Pair) -> bool:

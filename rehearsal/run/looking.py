@@ -8,6 +8,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import psycopg
+
 from db.errors import DatabaseError
 from db.manager import DatabaseManager
 from db.settings import from_environment
@@ -19,6 +21,7 @@ from rehearsal.jobs.tasks import Kill
 from rehearsal.run import inventory
 from rehearsal.run.operator import inside, until
 from rehearsal.run.stage import Stage
+from rehearsal.sql.errors import SqlError
 
 _SHOWN = 300
 _DATA = ("gcp:sql/databaseInstance:DatabaseInstance", "gcp:sql/database:Database", "gcp:storage/bucket:Bucket")
@@ -144,11 +147,12 @@ def killed_in_the_middle(stage: Stage, job: str) -> Iterator[threading.Event]:
     killed, over, kill = threading.Event(), threading.Event(), Kill(job=job, when="")
 
     def watch() -> None:
-        while not over.wait(0.05):
-            if sleeps(stage):
-                stage.jobs.faults.append(kill)
-                killed.set()
-                return
+        while not killed.is_set() and not over.wait(0.05):
+            # A look may fail where the server is busy; the next one tells.
+            with contextlib.suppress(SqlError, psycopg.Error):
+                if sleeps(stage):
+                    stage.jobs.faults.append(kill)
+                    killed.set()
 
     watcher = threading.Thread(target=watch, name="watches the migration", daemon=True)
     watcher.start()

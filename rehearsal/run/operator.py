@@ -233,7 +233,7 @@ def _engine(stage: Stage, *arguments: str, given: str = "") -> str:
     try:
         _engine_said(stage, *arguments, given=given)
     except subprocess.CalledProcessError as error:
-        return (error.stderr or error.stdout)[-400:]
+        return (error.stderr or error.stdout)[-400:] or f"it ended with {error.returncode}"
     return ""
 
 

@@ -107,3 +107,19 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(engine: subprocess.Pop
     own = ProgramProcess.take_over_or_start(sys.executable, engine.pid)
     assert os.listdir(folder) == []
     kill(own)
+
+
+def test_a_long_temporary_folder_is_no_hindrance(
+    engine: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    for host in (
+        ProgramProcess.start(sys.executable, engine.pid),
+        ProgramProcess.take_over_or_start(sys.executable, engine.pid),
+    ):
+        kill(host)
+    address = program_process.address(engine.pid, sys.executable)
+    assert len(os.fsencode(address)) <= 103
+    address.unlink(missing_ok=True)

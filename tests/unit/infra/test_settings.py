@@ -265,7 +265,8 @@ def test_every_rule_that_is_broken_is_told() -> None:
     tuning = {"shared_buffers": "2GB", "max_connections": 10}
     database = {"tuning": tuning, "name": "postgres", "user": "gaia_app", "synchronous": True}
     docker = {"rotation": {"retire_previous_identity": True}}
-    assert len(faults({"target": "docker", "database": database, "docker": docker})) == len(settings.RULES)
+    # One is of Google Cloud's stacks alone: tests/production/test_bad_settings.py.
+    assert len(faults({"target": "docker", "database": database, "docker": docker})) == len(settings.RULES) - 1
 
 
 @pytest.mark.parametrize(
