@@ -110,9 +110,9 @@ def test_a_folder_that_others_may_write_to_is_not_trusted(engine: subprocess.Pop
 
 
 def test_a_long_temporary_folder_is_no_hindrance(
-    engine: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    long = tmp_path / ("x" * 100)
+    long = Path(tempfile.gettempdir()) / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     for host in (
